@@ -1,0 +1,188 @@
+"""Keeping masks exact while a model trains, in plain PyTorch and underneath the OpenMMLab hooks.
+
+When a mask is attached, pruned weights, their gradients and their optimizer state are zeroed once.
+From then on each gradient is masked the moment it has been accumulated, that is inside
+``backward()``: before anybody clips, scales or averages it (DistributedDataParallel copies a
+gradient into its bucket after this). With weight, gradient and state at zero, SGD, Adam(W) and
+LARS keep exact zeros, weight decay included, so nothing is repaired later, only checked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from lth_core.errors import ExactnessError, MaskError
+from lth_core.masks import MaskSet
+from lth_core.scope import backbone_prefix, describe_misfit, find_prefixes, unwrap
+
+
+def locate(model: nn.Module, masks: MaskSet) -> tuple[str, list[str]]:
+    """Where in ``model`` (wrappers aside) the masked weights are, and where copies of them are.
+
+    Returns:
+        The prefix of the weights themselves, and the prefixes of twins: full copies that take no
+        gradient (a momentum encoder, a teacher).
+
+    Raises:
+        MaskError: If the masks do not fit the model.
+    """
+    model = unwrap(model)
+    named = dict(model.named_parameters())
+    prefixes = find_prefixes(masks, named)
+    if not prefixes:
+        raise MaskError(
+            f"the masks do not fit {type(model).__name__}: {describe_misfit(masks, named)}; "
+            "use a ticket of this architecture"
+        )
+    twins = [p for p in prefixes if not any(named[p + name].requires_grad for name in masks)]
+    if len(twins) == len(prefixes):  # everything is frozen
+        twins = []
+    sources = [p for p in prefixes if p not in twins]
+    preferred = backbone_prefix(model)
+    return (preferred if preferred in sources else sources[0]), twins
+
+
+@torch.no_grad()
+def zero_pruned(model: nn.Module, masks: MaskSet) -> None:
+    """Sets pruned weights to zero in ``model`` and in every twin inside it."""
+    prefix, twins = locate(model, masks)
+    named = dict(unwrap(model).named_parameters())
+    for where in (prefix, *twins):
+        for name, mask in masks.items():
+            parameter = named[where + name]
+            parameter.masked_fill_(~_like(mask, parameter), 0)
+
+
+def attach(
+    model: nn.Module, masks: MaskSet, optimizer: Optimizer | Iterable[Optimizer] | None = None
+) -> Link:
+    """Trains ``model`` with ``masks`` from here on.
+
+    Call it once model and optimizer are final: after wrapping in DistributedDataParallel, moving
+    to a device, loading a checkpoint.
+
+    Args:
+        model: The model, wrapped or not.
+        masks: Masks named as in the model or relative to its backbone.
+        optimizer: The optimizer or optimizers, so that their state is zeroed where weights are
+            pruned.
+
+    Returns:
+        A link whose :meth:`Link.check` asserts exact zeros and :meth:`Link.detach` lets go.
+
+    Raises:
+        MaskError: If the masks do not fit the model.
+    """
+    if optimizer is None:
+        return Link(model, masks, ())
+    return Link(model, masks, (optimizer,) if isinstance(optimizer, Optimizer) else optimizer)
+
+
+class Link:
+    """The bond between a model and its masks; made by :func:`attach`."""
+
+    def __init__(self, model: nn.Module, masks: MaskSet, optimizers: Iterable[Optimizer]) -> None:
+        zero_pruned(model, masks)
+        self.model = unwrap(model)
+        self.masks = masks
+        self.optimizers = tuple(optimizers)
+        self.prefix, self.twins = locate(model, masks)
+        self._handles: list[Any] = []
+        self._masked_since_step: set[int] = set()
+        self._pairs: dict[int, tuple[nn.Parameter, Tensor]] = {}
+        named = dict(self.model.named_parameters())
+        for name, mask in masks.items():
+            parameter = named[self.prefix + name]
+            self._pairs[id(parameter)] = (parameter, _like(mask, parameter))
+            if parameter.requires_grad:
+                self._handles.append(
+                    parameter.register_post_accumulate_grad_hook(self._mask_gradient)
+                )
+            if parameter.grad is not None:
+                self._mask_gradient(parameter)
+        for optimizer in self.optimizers:
+            self._handles.append(optimizer.register_step_pre_hook(self._mask_strays))
+        self._zero_states()
+
+    def check(self) -> None:
+        """Asserts that every pruned weight, gradient, twin and optimizer state is exactly zero.
+
+        Raises:
+            ExactnessError: Naming the first that is not, or the first parameter that has been
+                replaced since :func:`attach` (wrap the model first, then attach).
+        """
+        named = dict(self.model.named_parameters())
+        for name, mask in self.masks.items():
+            parameter = named[self.prefix + name]
+            if id(parameter) not in self._pairs:
+                raise ExactnessError(
+                    f"{self.prefix + name} was replaced by another parameter after attach(); "
+                    "attach masks after the model has been wrapped"
+                )
+            pruned = ~_like(mask, parameter)
+            _require_zero(parameter, pruned, f"weight {self.prefix + name}")
+            if parameter.grad is not None:
+                _require_zero(parameter.grad, pruned, f"gradient of {self.prefix + name}")
+            for key, state in self._states(parameter):
+                _require_zero(state, pruned, f"optimizer state {key} of {self.prefix + name}")
+            for twin in self.twins:
+                copy = named[twin + name]
+                _require_zero(copy, ~_like(mask, copy), f"twin {twin + name}")
+
+    def detach(self) -> None:
+        """Lets the model train freely again. Weights stay as they are."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+
+    @torch.no_grad()
+    def _mask_gradient(self, parameter: Tensor) -> None:
+        gradient = parameter.grad
+        if gradient is None:
+            return
+        mask = self._pairs[id(parameter)][1]
+        if mask.device != gradient.device:
+            mask = mask.to(gradient.device)
+            self._pairs[id(parameter)] = (self._pairs[id(parameter)][0], mask)
+        # A product keeps NaN and infinity, so that a gradient scaler still notices overflow.
+        gradient.mul_(mask)
+        self._masked_since_step.add(id(parameter))
+
+    def _mask_strays(self, *_: Any) -> None:
+        """Masks gradients that did not come from ``backward()`` but were set by hand."""
+        for key, (parameter, _mask) in self._pairs.items():
+            if key not in self._masked_since_step:
+                self._mask_gradient(parameter)
+        self._masked_since_step.clear()
+
+    def _states(self, parameter: nn.Parameter) -> Iterable[tuple[str, Tensor]]:
+        return [
+            (key, value)
+            for optimizer in self.optimizers
+            for key, value in optimizer.state.get(parameter, {}).items()
+            if isinstance(value, Tensor) and value.shape == parameter.shape
+        ]
+
+    @torch.no_grad()
+    def _zero_states(self) -> None:
+        for parameter, mask in self._pairs.values():
+            for _, state in self._states(parameter):
+                state.masked_fill_(~mask.to(state.device), 0)
+
+
+def _like(mask: Tensor, parameter: Tensor) -> Tensor:
+    """``mask`` on the parameter's device and in its memory format."""
+    return torch.empty_like(parameter, dtype=torch.bool, requires_grad=False).copy_(mask)
+
+
+def _require_zero(tensor: Tensor, pruned: Tensor, what: str) -> None:
+    wrong = (tensor.detach() != 0) & pruned.to(tensor.device)
+    if bool(wrong.any()):
+        raise ExactnessError(
+            f"{what} has {int(wrong.count_nonzero())} pruned entries that are not zero"
+        )

@@ -1,0 +1,141 @@
+"""Files that are either whole or not there: atomic writes and checksummed safetensors."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+from torch import Tensor
+
+from lth_core.errors import LTHError
+
+CHECKSUM = "checksum"
+_BLANK = "0" * 64
+
+
+def write_atomic(path: str | Path, data: bytes | str) -> None:
+    """Writes ``data`` to ``path`` so that a crash leaves the old file or the new, never a part.
+
+    A temporary file in the same directory is written, flushed to disk and renamed.
+
+    Raises:
+        OSError: If the directory cannot be written; the temporary file is removed.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data.encode() if isinstance(data, str) else data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    _sync_directory(path.parent)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
+    """Writes tensors and JSON metadata as one safetensors file whose every byte is checksummed.
+
+    Args:
+        path: Where to; replaced atomically.
+        tensors: By name. Copied to the CPU and made contiguous.
+        meta: Anything JSON can hold.
+    """
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    text = json.dumps(meta, sort_keys=True, ensure_ascii=True)
+    data = safetensors.torch.save(plain, metadata={"lth": text, CHECKSUM: _BLANK})
+    field = _checksum_field(data)
+    if field is None:
+        raise AssertionError("the checksum field was just written")
+    digest = hashlib.sha256(data).hexdigest().encode()
+    write_atomic(path, data[:field] + digest + data[field + len(digest) :])
+
+
+def load_tensors(
+    path: str | Path, error: type[LTHError], what: str
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Reads what :func:`save_tensors` wrote, after verifying its checksum.
+
+    Args:
+        path: The file.
+        error: Which error to raise.
+        what: What the file should be, for the message: "ticket", "rewind weights".
+
+    Returns:
+        Tensors by name, and the metadata.
+
+    Raises:
+        LTHError: As ``error``, if the file is missing, not such a file, or damaged anywhere.
+    """
+    path = Path(path)
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise error(f"{what} {path} does not exist") from None
+    except OSError as problem:
+        raise error(f"{what} {path} cannot be read: {problem.strerror}") from None
+    field = _checksum_field(data)
+    if field is None:
+        raise error(f"{path} is not a {what}: it is no safetensors file with a checksum of lth's")
+    stored, blank = data[field : field + 64], _BLANK.encode()
+    sha = hashlib.sha256(data[:field])
+    sha.update(blank)
+    sha.update(memoryview(data)[field + 64 :])
+    if sha.hexdigest().encode() != stored:
+        raise error(f"{what} {path} is damaged: its checksum does not match; get or make it again")
+    try:
+        meta = json.loads(_header(data)["__metadata__"]["lth"])
+        tensors = safetensors.torch.load(data)
+    except Exception as problem:  # the checksum holds, so the writer was not lth's
+        raise error(f"{path} is not a {what}: {type(problem).__name__}: {problem}") from None
+    if not isinstance(meta, dict):
+        raise error(f"{path} is not a {what}: its metadata is no JSON object")
+    return tensors, meta
+
+
+def _header(data: bytes) -> dict[str, Any]:
+    length = int.from_bytes(data[:8], "little")
+    if len(data) < 8 or length > len(data) - 8:
+        raise ValueError("truncated header")
+    header = json.loads(data[8 : 8 + length])
+    if not isinstance(header, dict):
+        raise ValueError("header is no JSON object")
+    return header
+
+
+def _checksum_field(data: bytes) -> int | None:
+    """Offset of the 64 hexadecimal digits of the checksum, None if ``data`` has no such field."""
+    try:
+        value = _header(data)["__metadata__"][CHECKSUM]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    if not isinstance(value, str) or len(value) != 64 or not value.isascii():
+        return None
+    key = f'"{CHECKSUM}":"{value}"'.encode()
+    length = int.from_bytes(data[:8], "little")
+    start = data.find(key, 8, 8 + length)
+    return start + len(key) - 65 if start >= 0 else None

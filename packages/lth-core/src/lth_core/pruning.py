@@ -1,0 +1,93 @@
+"""One prune: scores × allocation -> an exact mask."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from lth_core.allocation import get_allocation
+from lth_core.errors import MaskError
+from lth_core.masks import MaskSet
+from lth_core.scope import describe_misfit, find_prefixes
+from lth_core.scores import get_criterion
+
+
+def prune(
+    model: nn.Module | Mapping[str, Tensor],
+    masks: MaskSet,
+    amount: float = 0.2,
+    criterion: str = "magnitude",
+    allocation: str = "global",
+    generator: torch.Generator | None = None,
+) -> MaskSet:
+    """Removes ``round(amount * kept)`` of the remaining weights, the lowest scores first.
+
+    Rounding is half to even, as ``torch.nn.utils.prune`` does it; ties go by position in sorted
+    order of names, so the counts are exact and the result does not depend on the device.
+
+    Args:
+        model: The trained model, or its weights by name. Not changed.
+        masks: The current masks, named as in ``model`` or relative to its backbone.
+        amount: Fraction of the *remaining* weights to remove, in [0, 1].
+        criterion: Name of a score: ``"magnitude"``, ``"random"``.
+        allocation: How removals spread over layers: ``"global"``, ``"uniform"``.
+        generator: Source of randomness for criteria that need one.
+
+    Returns:
+        New masks, each a subset of the old.
+
+    Raises:
+        MaskError: If ``amount`` is out of range, the masks do not fit ``model``, or a weight that
+            is still kept is not finite.
+        ConfigError: If the criterion or allocation is unknown.
+    """
+    if not 0 <= amount <= 1:
+        raise MaskError(f"prune: amount is {amount}; it must lie between 0 and 1")
+    score, allocate = get_criterion(criterion), get_allocation(allocation)
+    weights = _weights_of(model, masks)
+    for name, mask in masks.items():
+        if not bool(torch.isfinite(weights[name][mask.to(weights[name].device)]).all()):
+            raise MaskError(
+                f"prune: {name} holds NaN or infinity, so its weights cannot be ranked; "
+                "training has diverged, lower its learning rate"
+            )
+    scores = score(weights, generator)
+    pruned = {name: mask.cpu().clone() for name, mask in masks.items()}
+    for names, count in allocate(masks, amount):
+        _remove_lowest(scores, pruned, names, count)
+    return MaskSet(pruned)
+
+
+def sparsity_after(rounds: int, amount: float = 0.2) -> float:
+    """Nominal sparsity of level ``rounds``: ``1 - (1 - amount) ** rounds``."""
+    return 1 - math.pow(1 - amount, rounds)
+
+
+def _weights_of(model: nn.Module | Mapping[str, Tensor], masks: MaskSet) -> dict[str, Tensor]:
+    named = dict(model.named_parameters()) if isinstance(model, nn.Module) else dict(model)
+    prefixes = find_prefixes(masks, named)
+    if not prefixes:
+        raise MaskError(f"prune: the masks do not fit the model: {describe_misfit(masks, named)}")
+    return {name: named[prefixes[0] + name].detach() for name in masks}
+
+
+def _remove_lowest(
+    scores: Mapping[str, Tensor], masks: dict[str, Tensor], names: list[str], count: int
+) -> None:
+    """Clears ``count`` kept entries of ``masks[names]``, lowest score first, in place."""
+    if count == 0:
+        return
+    values = torch.cat([scores[name].cpu()[masks[name]].reshape(-1) for name in names])
+    threshold = values.kthvalue(count).values
+    remove = values < threshold
+    ties = (values == threshold).nonzero().reshape(-1)
+    remove[ties[: count - int(remove.count_nonzero())]] = True
+    start = 0
+    for name in names:
+        kept = masks[name].clone()
+        stop = start + int(kept.count_nonzero())
+        masks[name].masked_scatter_(kept, ~remove[start:stop])
+        start = stop

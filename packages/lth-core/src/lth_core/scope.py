@@ -1,0 +1,177 @@
+"""Which weights may be pruned, and where in a model a backbone's weights are found.
+
+Tickets name weights relative to the backbone (``layer1.0.conv1.weight``). Models carry the
+backbone under some prefix (``backbone.`` in OpenMMLab, ``module.backbone.`` once wrapped, nothing
+in torchvision), so every use of a ticket starts by finding that prefix.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import torch
+from torch import nn
+
+from lth_core.errors import ScopeError
+
+WRAPPERS = ("module.", "_orig_mod.")
+"""Prefixes that DistributedDataParallel and torch.compile put before every name."""
+
+_KINDS: dict[str, tuple[type[nn.Module], ...]] = {
+    "conv": (nn.Conv1d, nn.Conv2d, nn.Conv3d),
+    "linear": (nn.Linear,),
+}
+
+
+def unwrap(model: nn.Module) -> nn.Module:
+    """The user's own model inside DistributedDataParallel, DataParallel or torch.compile."""
+    while True:
+        if isinstance(model, (nn.parallel.DistributedDataParallel, nn.DataParallel)):
+            model = model.module
+            continue
+        compiled_from = getattr(model, "_orig_mod", None)
+        if not isinstance(compiled_from, nn.Module):
+            return model
+        model = compiled_from
+
+
+def strip_wrappers(name: str) -> str:
+    """``name`` without the prefixes of wrappers: ``module.conv1.weight`` -> ``conv1.weight``."""
+    stripped = True
+    while stripped:
+        stripped = False
+        for prefix in WRAPPERS:
+            if name.startswith(prefix):
+                name, stripped = name[len(prefix) :], True
+    return name
+
+
+def backbone_prefix(model: nn.Module) -> str:
+    """The prefix under which ``model`` holds its backbone, ``""`` if it is one itself.
+
+    A module called ``backbone`` at the shallowest depth is taken (OpenMMLab's convention; a
+    semi-supervised detector has it at ``student.backbone``, for example).
+    """
+    names = [
+        name
+        for name, _ in model.named_modules()
+        if name == "backbone" or name.endswith(".backbone")
+    ]
+    if not names:
+        return ""
+    # A student comes before its momentum teacher, which is a twin and follows the student's mask.
+    return min(names, key=lambda name: (name.count("."), "teacher" in name)) + "."
+
+
+def prunable(
+    model: nn.Module, stem: bool = False, kinds: Sequence[str] = ("conv",)
+) -> tuple[str, ...]:
+    """Names of the weights that may be pruned, relative to ``model``, in order of registration.
+
+    Every convolution weight of the backbone but the stem; never heads, norms or biases (paper A,
+    section 3; papers B and C prune the stem too: ``stem=True``).
+
+    Args:
+        model: An OpenMMLab model (its ``backbone`` is searched) or a bare backbone.
+        stem: Whether the first convolution is in scope. A deep stem (a module called ``stem``)
+            counts as one whole.
+        kinds: Which layers carry prunable weights: ``"conv"``, ``"linear"`` or both. In a bare
+            classifier the last linear layer is its head and is never in scope.
+
+    Returns:
+        Parameter names, each ending in ``.weight``. A weight shared by several modules is named
+        once.
+
+    Raises:
+        ScopeError: If a kind is unknown or nothing is in scope.
+    """
+    unknown = set(kinds) - _KINDS.keys()
+    if unknown:
+        raise ScopeError(
+            f"prunable: unknown kind {sorted(unknown)[0]!r}; use {' or '.join(map(repr, _KINDS))}"
+        )
+    prefix = backbone_prefix(model)
+    layers = tuple(layer for kind in kinds for layer in _KINDS[kind])
+    parameters = dict(model.named_parameters())  # names a shared weight once
+    candidates: list[tuple[str, nn.Module]] = []
+    for module_name, module in model.named_modules():
+        name = f"{module_name}.weight" if module_name else "weight"
+        if module_name.startswith(prefix) and isinstance(module, layers) and name in parameters:
+            candidates.append((name, module))
+    if not prefix and "linear" in kinds:
+        linears = [name for name, module in candidates if isinstance(module, nn.Linear)]
+        candidates = [(n, m) for n, m in candidates if not linears or n != linears[-1]]
+    names = [name for name, _ in candidates]
+    if not stem:
+        names = [name for name in names if name not in _stem(candidates, prefix)]
+    if not names:
+        raise ScopeError(
+            f"prunable: {type(unwrap(model)).__name__} has no {'/'.join(kinds)} weight "
+            f"{'in its backbone ' if prefix else ''}to prune; name other kinds (conv, linear)"
+        )
+    return tuple(names)
+
+
+def _stem(candidates: Sequence[tuple[str, nn.Module]], prefix: str) -> set[str]:
+    deep = {name for name, _ in candidates if name[len(prefix) :].startswith("stem.")}
+    first = next((name for name, m in candidates if not isinstance(m, nn.Linear)), None)
+    return deep or ({first} if first is not None else set())
+
+
+def find_prefixes(
+    wanted: Mapping[str, torch.Tensor], present: Mapping[str, torch.Tensor]
+) -> list[str]:
+    """Every prefix under which *all* of ``wanted`` is present with the same shapes.
+
+    Args:
+        wanted: Tensors by canonical name, for example a ticket's masks.
+        present: Tensors of a model by full name, for example ``dict(model.named_parameters())``.
+
+    Returns:
+        Prefixes, shortest first. Twins (momentum encoders, averaged models) give further ones.
+    """
+    if not wanted:
+        return [""]
+    names = iter(wanted)
+    anchor = next(names)
+    prefixes = [name[: -len(anchor)] for name in present if _ends(name, anchor)]
+    fits = [
+        prefix
+        for prefix in prefixes
+        if all(
+            prefix + name in present and present[prefix + name].shape == tensor.shape
+            for name, tensor in wanted.items()
+        )
+    ]
+    return sorted(fits, key=len)
+
+
+def _ends(name: str, suffix: str) -> bool:
+    return name == suffix or name.endswith("." + suffix)
+
+
+def describe_misfit(
+    wanted: Mapping[str, torch.Tensor], present: Mapping[str, torch.Tensor], limit: int = 3
+) -> str:
+    """Says, for an error message, which of ``wanted`` fit nowhere in ``present``."""
+    best_prefix, best_count = "", -1
+    anchors = {name[: -len(want)] for want in wanted for name in present if _ends(name, want)}
+    for prefix in sorted(anchors or {""}, key=len):
+        count = sum(prefix + name in present for name in wanted)
+        if count > best_count:
+            best_prefix, best_count = prefix, count
+    problems = []
+    for name, tensor in wanted.items():
+        other = present.get(best_prefix + name)
+        if other is None:
+            problems.append(f"{name} is missing")
+        elif other.shape != tensor.shape:
+            problems.append(f"{name} is {tuple(other.shape)}, not {tuple(tensor.shape)}")
+    return join_some(problems, limit)
+
+
+def join_some(items: Iterable[str], limit: int = 3) -> str:
+    """The first ``limit`` items as one phrase, with the number of those left out."""
+    items = list(items)
+    more = f" and {len(items) - limit} more" if len(items) > limit else ""
+    return ", ".join(items[:limit]) + more

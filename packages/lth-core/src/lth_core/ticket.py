@@ -1,0 +1,267 @@
+"""Ticket: a mask, the weights to start from, and where they come from, in one file.
+
+The file is a safetensors file: per masked weight the mask as packed bits, and, with weights, the
+survivors' values only; all other tensors dense; metadata as JSON. A checksum covers every byte.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lth_core import weights as weights_module
+from lth_core.attach import locate, zero_pruned
+from lth_core.errors import MaskError, TicketError
+from lth_core.files import load_tensors, save_tensors
+from lth_core.masks import MaskSet, pack_bits, unpack_bits
+from lth_core.scope import join_some, prunable, strip_wrappers, unwrap
+
+FORMAT = 1
+_MASK, _SURVIVORS, _DENSE = "mask/", "survivors/", "dense/"
+_MALFORMED = (LookupError, TypeError, ValueError, AttributeError, RuntimeError, MaskError)
+
+
+@dataclass(frozen=True)
+class ApplyReport:
+    """What :meth:`Ticket.apply` did.
+
+    Attributes:
+        prefix: Where in the model the backbone was found, ``""`` or for example ``"backbone."``.
+        twins: Prefixes of copies that were masked (and loaded) too.
+        masked: Names of the masked weights, relative to ``prefix``.
+        loaded: Names of the tensors whose values were set.
+        left: Tensors of the ticket for which the model has no place: a classifier's head.
+        missing: Tensors of the model's backbone that the ticket does not bring.
+        sparsity: Pruned fraction of the weights in scope.
+    """
+
+    prefix: str
+    twins: tuple[str, ...]
+    masked: tuple[str, ...]
+    loaded: tuple[str, ...]
+    left: tuple[str, ...]
+    missing: tuple[str, ...]
+    sparsity: float
+
+    def __str__(self) -> str:
+        where = f" at {self.prefix.rstrip('.')}" if self.prefix else ""
+        lines = [f"masked {len(self.masked)} weights{where}, sparsity {100 * self.sparsity:.2f} %"]
+        if self.loaded:
+            lines.append(f"loaded {len(self.loaded)} tensors")
+        if self.twins:
+            lines.append(f"also into {join_some(self.twins)}")
+        if self.left:
+            lines.append(f"left out {join_some(self.left)}")
+        if self.missing and self.loaded:
+            lines.append(f"kept the model's own {join_some(self.missing)}")
+        return "; ".join(lines)
+
+
+@dataclass
+class Ticket:
+    """A mask plus, optionally, the backbone weights to start from.
+
+    Args:
+        masks: By weight name. A prefix up to ``backbone.`` is taken off, so that the ticket fits
+            any model that carries this backbone.
+        weights: State dict of the model or of its backbone, or None for a mask alone. Pruned
+            weights become zero, tensors outside the backbone are left out.
+        meta: Anything JSON can hold: level, seed, source task, rewind, ...
+
+    Raises:
+        TicketError: If ``weights`` lacks a masked weight or has it in another shape.
+    """
+
+    masks: MaskSet
+    weights: dict[str, Tensor] | None = None
+    meta: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        prefix = _common_prefix(self.masks)
+        self.masks = self.masks.without_prefix(prefix)
+        if self.weights is None:
+            return
+        stripped = {strip_wrappers(name): tensor for name, tensor in self.weights.items()}
+        inner = strip_wrappers(prefix)
+        if inner and any(name.startswith(inner) for name in stripped):
+            stripped = {
+                name[len(inner) :]: tensor
+                for name, tensor in stripped.items()
+                if name.startswith(inner)
+            }
+        for name, mask in self.masks.items():
+            if name not in stripped or stripped[name].shape != mask.shape:
+                raise TicketError(
+                    f"ticket: the weights hold no {name} of shape {tuple(mask.shape)}, "
+                    "which the mask prunes; take mask and weights from one architecture"
+                )
+            weight = stripped[name].detach().cpu()
+            stripped[name] = weight.masked_fill(~self.masks[name].cpu(), 0)
+        self.weights = {name: stripped[name].detach().cpu() for name in sorted(stripped)}
+
+    def save(self, path: str | Path) -> None:
+        """Writes the ticket atomically: a crash leaves the old file or the new one.
+
+        Raises:
+            TicketError: If the place cannot be written or ``meta`` is not JSON.
+        """
+        tensors = {_MASK + n: torch.from_numpy(pack_bits(m)) for n, m in self.masks.items()}
+        for name, tensor in (self.weights or {}).items():
+            if name in self.masks:
+                tensors[_SURVIVORS + name] = tensor[self.masks[name].cpu()]
+            else:
+                tensors[_DENSE + name] = tensor
+        header = {
+            "format": FORMAT,
+            "shapes": {name: list(mask.shape) for name, mask in self.masks.items()},
+            "digest": self.masks.digest(),
+            "sparsity": self.masks.sparsity,
+            "versions": {"torch": torch.__version__, "python": platform.python_version()},
+            "meta": self.meta,
+        }
+        try:
+            save_tensors(path, tensors, header)
+        except OSError as problem:
+            raise TicketError(f"ticket {path} cannot be written: {problem.strerror}") from None
+        except TypeError as problem:
+            raise TicketError(f"ticket {path}: its meta is not JSON: {problem}") from None
+
+    @classmethod
+    def load(cls, path: str | Path) -> Ticket:
+        """Reads and verifies a ticket file. Never runs code.
+
+        Raises:
+            TicketError: If the file is missing, damaged, inconsistent, or no ticket.
+        """
+        tensors, header = load_tensors(path, TicketError, "ticket")
+        try:
+            ticket = cls._parse(tensors, header)
+        except _MALFORMED as problem:
+            raise TicketError(f"ticket {path} is inconsistent: {problem}") from None
+        if ticket.masks.digest() != header["digest"]:
+            raise TicketError(f"ticket {path} is inconsistent: its masks have another digest")
+        return ticket
+
+    @classmethod
+    def _parse(cls, tensors: dict[str, Tensor], header: dict[str, Any]) -> Ticket:
+        if header["format"] != FORMAT:
+            raise ValueError(f"format {header['format']}, this version reads {FORMAT}")
+        shapes = {name: tuple(shape) for name, shape in header["shapes"].items()}
+        if any(type(size) is not int or size < 0 for shape in shapes.values() for size in shape):
+            raise ValueError("a shape is not made of whole numbers")
+        masks = {}
+        for name, shape in shapes.items():
+            packed = tensors.pop(_MASK + name)
+            if packed.dtype != torch.uint8:
+                raise ValueError(f"the mask of {name} is {packed.dtype}, not packed bits")
+            masks[name] = unpack_bits(packed.numpy(), shape)
+        weights: dict[str, Tensor] = {}
+        for key, tensor in tensors.items():
+            if key.startswith(_DENSE):
+                weights[key.removeprefix(_DENSE)] = tensor
+            elif key.startswith(_SURVIVORS):
+                name = key.removeprefix(_SURVIVORS)
+                weights[name] = torch.zeros(shapes[name], dtype=tensor.dtype)
+                if tensor.shape != (int(masks[name].count_nonzero()),):
+                    raise ValueError(f"{name} has {tensor.numel()} survivors for its mask")
+                weights[name][masks[name]] = tensor
+            else:
+                raise ValueError(f"unexpected tensor {key}")
+        return cls(MaskSet(masks), weights or None, dict(header["meta"]))
+
+    def apply(self, model: nn.Module, partial: bool = False) -> ApplyReport:
+        """Zeroes the pruned weights of ``model`` and, if the ticket has weights, loads them.
+
+        The backbone is found under whatever prefix the model carries it; twins (momentum encoders)
+        are set too. Nothing is changed when the ticket does not fit.
+
+        Args:
+            model: A model with a backbone of the ticket's architecture.
+            partial: Whether the model's backbone may have prunable weights that the mask does not
+                cover, and tensors in other shapes than the ticket's unmasked ones (a CIFAR stem).
+
+        Raises:
+            TicketError: If masked weights are missing or shaped differently, or the model has
+                prunable weights that the ticket does not know (unless ``partial``).
+        """
+        try:
+            prefix, twins = locate(model, self.masks)
+        except MaskError as problem:
+            raise TicketError(f"ticket does not fit: {problem}") from None
+        plain = unwrap(model)
+        if not partial:
+            self._require_cover(plain, prefix)
+        state = plain.state_dict()
+        loaded, left, missing = self._match(state, prefix, partial)
+        with torch.no_grad():
+            for where in (prefix, *twins):
+                for name in loaded:
+                    target = state.get(where + name)
+                    if target is not None and target.shape == self._weight(name).shape:
+                        target.copy_(self._weight(name))
+        zero_pruned(plain, self.masks)
+        return ApplyReport(
+            prefix,
+            tuple(twins),
+            tuple(self.masks),
+            tuple(loaded),
+            tuple(left),
+            tuple(missing),
+            self.masks.sparsity,
+        )
+
+    def _weight(self, name: str) -> Tensor:
+        if self.weights is None:
+            raise KeyError(name)
+        return self.weights[name]
+
+    def _require_cover(self, model: nn.Module, prefix: str) -> None:
+        """A mask of ResNet-18 fits into ResNet-34 by name, but is no ticket of it."""
+        kinds = ("conv", "linear") if any(m.dim() == 2 for m in self.masks.values()) else ("conv",)
+        scope = (n for n in prunable(model, kinds=kinds) if n.startswith(prefix))
+        extra = [n for n in (name.removeprefix(prefix) for name in scope) if n not in self.masks]
+        if extra:
+            raise TicketError(
+                f"ticket does not fit {type(model).__name__}: its backbone has {len(extra)} "
+                f"prunable weights that the ticket does not cover ({join_some(extra)}); use a "
+                "ticket of this architecture, or partial=True where this is meant"
+            )
+
+    def _match(
+        self, state: Mapping[str, Tensor], prefix: str, partial: bool
+    ) -> tuple[list[str], list[str], list[str]]:
+        """Sorts the ticket's tensors into loaded and left, and names those the model misses."""
+        loaded, left, wrong = [], [], []
+        for name, tensor in (self.weights or {}).items():
+            target = state.get(prefix + name)
+            if target is not None and target.shape == tensor.shape:
+                loaded.append(name)
+            elif name.startswith(weights_module.HEADS) or (partial and name not in self.masks):
+                left.append(name)
+            elif target is None:
+                wrong.append(f"{name} has no place")
+            else:
+                wrong.append(f"{name} is {tuple(target.shape)}, not {tuple(tensor.shape)}")
+        if wrong:
+            raise TicketError(
+                f"ticket does not fit the model: {join_some(wrong)}; use a ticket of this "
+                "architecture, or partial=True to leave such tensors out"
+            )
+        names = (name.removeprefix(prefix) for name in state if name.startswith(prefix))
+        heads = weights_module.HEADS if not prefix else ()
+        missing = [n for n in names if n not in loaded and not (heads and n.startswith(heads))]
+        return loaded, left, missing
+
+
+def _common_prefix(masks: MaskSet) -> str:
+    """The prefix to take off all names: wrappers, and everything up to ``backbone.``."""
+    first = next(iter(masks), "")
+    head, found, _ = first.rpartition("backbone.")
+    prefix = head + found if found else first[: len(first) - len(strip_wrappers(first))]
+    return prefix if all(name.startswith(prefix) for name in masks) else ""
