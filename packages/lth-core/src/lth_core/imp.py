@@ -166,6 +166,9 @@ class LevelTrainer(Protocol):
     def train(self, level: Level) -> tuple[Mapping[str, Tensor], dict[str, float]]:
         """Trains; returns the trained weights (the live ones, never averages) and metrics."""
 
+    def share(self, masks: MaskSet) -> MaskSet:
+        """The main process's masks, on every process."""
+
 
 @dataclass(frozen=True)
 class LevelResult:
@@ -239,6 +242,7 @@ def _run_level(
             settings.allocation,
             generator,
         )
+        following = trainer.share(following)
     result = LevelResult(level.index, level.masks.sparsity, level.masks.digest(), metrics)
     if is_main:
         for index, masks in ((level.index, level.masks), (level.index + 1, following)):

@@ -1,0 +1,17 @@
+"""Everything that has to be bridged between the OpenMMLab stack and today's torch and numpy.
+
+One call, :func:`install`, when :mod:`lth_core.openmmlab` is imported; nothing elsewhere in lth
+works around a library.
+"""
+
+from __future__ import annotations
+
+from lth_core.openmmlab.compat import checkpoints, imaging, mmcv_ext, packages
+
+
+def install() -> None:
+    """Puts every bridge in place. Safe to call again."""
+    mmcv_ext.install()
+    packages.install()
+    checkpoints.install()
+    imaging.install()

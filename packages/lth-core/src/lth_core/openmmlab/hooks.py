@@ -1,0 +1,168 @@
+"""Hooks that put masks into mmengine's trainings and keep them exact."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any
+
+import torch
+from mmengine.dist import barrier, is_main_process
+from mmengine.hooks import Hook
+from mmengine.optim import OptimWrapperDict
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner
+from torch import nn
+
+from lth_core.attach import Link, attach, zero_pruned
+from lth_core.errors import RunError, TicketError
+from lth_core.imp import Level, Point
+from lth_core.masks import MaskSet, pack_bits
+from lth_core.openmmlab.settings import KEEP, TicketSettings
+from lth_core.scope import unwrap
+from lth_core.ticket import Ticket
+from lth_core.weights import load_backbone, restore, snapshot
+
+CHECKPOINT_KEY = "lth"
+"""Key of a checkpoint under which the masks travel; plain mmengine passes over it."""
+
+
+class MaskHook(Hook):
+    """Zeroes what is pruned when training starts, then keeps and asserts exact zeros.
+
+    Subclasses say what the model starts from (:meth:`start`). When a training is resumed the
+    weights come from its checkpoint, which must carry the same masks.
+    """
+
+    priority = "VERY_LOW"  # after hooks that change weights or build averaged copies
+
+    def __init__(self, masks: MaskSet) -> None:
+        self.masks = masks
+        self.link: Link | None = None
+        self._resumed = False
+
+    @abstractmethod
+    def start(self, runner: Runner) -> None:
+        """Sets the weights that a fresh training starts from."""
+
+    def before_train(self, runner: Runner) -> None:
+        """Puts weights and masks in place once the model has been initialised or resumed."""
+        if not self._resumed:
+            self.start(runner)
+        optimizers = (
+            [wrapper.optimizer for wrapper in runner.optim_wrapper.values()]
+            if isinstance(runner.optim_wrapper, OptimWrapperDict)
+            else [runner.optim_wrapper.optimizer]
+        )
+        self.link = attach(runner.model, self.masks, optimizers)
+        self._sync_averages(runner)
+        runner.logger.info(
+            f"lth: masked {len(self.masks)} weights at {self.link.prefix or 'the top'}: kept "
+            f"{self.masks.kept:,} of {self.masks.total:,}, sparsity "
+            f"{100 * self.masks.sparsity:.2f} %, digest {self.masks.digest()[:12]}"
+        )
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        """Refuses to resume from a checkpoint of other masks."""
+        if not runner._resume:
+            return
+        stored = checkpoint.get(CHECKPOINT_KEY, {}).get("digest")
+        if stored != self.masks.digest():
+            raise RunError(
+                f"cannot resume from {runner._load_from or runner.work_dir}: its checkpoint was "
+                f"trained with {'other masks' if stored else 'no masks'}; use another --work-dir"
+            )
+        self._resumed = True
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        """Asserts exact zeros and adds the masks to the checkpoint."""
+        self._check()
+        checkpoint[CHECKPOINT_KEY] = {
+            "digest": self.masks.digest(),
+            "masks": {n: torch.from_numpy(pack_bits(m)) for n, m in self.masks.items()},
+        }
+
+    def before_val_epoch(self, runner: Runner) -> None:
+        """Asserts exact zeros."""
+        self._check()
+
+    def after_train(self, runner: Runner) -> None:
+        """Asserts exact zeros, and lets the model go."""
+        self._check()
+        if self.link is not None:
+            self.link.detach()
+
+    def _check(self) -> None:
+        if self.link is not None:
+            self.link.check()
+
+    def _sync_averages(self, runner: Runner) -> None:
+        """Averaged copies that hooks keep beside the model start from the masked weights too."""
+        for hook in runner.hooks:
+            average = getattr(getattr(hook, "ema_model", None), "module", None)
+            if isinstance(average, nn.Module):
+                if not self._resumed:
+                    average.load_state_dict(unwrap(runner.model).state_dict())
+                zero_pruned(average, self.masks)
+
+
+@HOOKS.register_module()
+class TicketHook(MaskHook):
+    """Trains from a ticket: the config key ``ticket``.
+
+    Raises:
+        TicketError: If the file is missing or damaged, or, at the start of training, does not fit.
+    """
+
+    def __init__(self, settings: TicketSettings) -> None:
+        ticket = Ticket.load(settings.path)
+        if settings.weights == KEEP:
+            ticket.weights = None
+        masks = settings.variant.derive(ticket.masks) if settings.variant else ticket.masks
+        if settings.weights not in (None, KEEP):
+            ticket.weights = load_backbone(str(settings.weights))
+        self.ticket = Ticket(masks, ticket.weights, ticket.meta)
+        self.settings = settings
+        super().__init__(self.ticket.masks)
+
+    def start(self, runner: Runner) -> None:
+        """Applies the ticket and logs what matched."""
+        try:
+            report = self.ticket.apply(runner.model, partial=self.settings.partial)
+        except TicketError as problem:
+            raise TicketError(f"{self.settings.path}: {problem}") from None
+        runner.logger.info(f"lth: ticket {self.settings.path}: {report}")
+
+
+class LevelHook(MaskHook):
+    """Trains one level of an IMP chain and, at level 0, keeps the weights to rewind to.
+
+    Args:
+        level: The level.
+        rewind_at: Where in level 0's training the rewind point lies; None for its start.
+    """
+
+    def __init__(self, level: Level, rewind_at: Point | None) -> None:
+        super().__init__(level.masks)
+        self.level = level
+        self.rewind_at = rewind_at
+
+    def start(self, runner: Runner) -> None:
+        """Rewinds; at level 0, keeps the starting weights."""
+        if self.level.index > 0:
+            restore(runner.model, self.level.load_rewind())
+        elif self.rewind_at is None:
+            self._save_rewind(runner.model)
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, *args: Any, **kwargs: Any) -> None:
+        """Keeps the weights at an early rewind point."""
+        if self.level.index > 0 or self.rewind_at is None:
+            return
+        loop = runner.train_loop
+        per_epoch = len(loop.dataloader) if hasattr(loop, "dataloader") else loop.max_iters
+        if runner.iter + 1 == self.rewind_at.iteration(loop.max_iters, per_epoch):
+            self._save_rewind(runner.model)
+
+    def _save_rewind(self, model: nn.Module) -> None:
+        if is_main_process():
+            self.level.save_rewind(snapshot(model))
+        barrier()

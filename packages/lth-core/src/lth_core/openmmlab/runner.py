@@ -1,0 +1,103 @@
+"""The runner: mmengine's, plus the config keys ``ticket`` and ``imp`` and CPU processes."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import itertools
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
+from mmengine.model import MMDistributedDataParallel, revert_sync_batchnorm
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+from torch import nn
+
+from lth_core.errors import ConfigError
+from lth_core.openmmlab.compat import processes
+from lth_core.openmmlab.compat.checkpoints import PlainCheckpointHook
+from lth_core.openmmlab.hooks import TicketHook
+from lth_core.openmmlab.settings import parse_imp, parse_ticket
+
+KEYS = ("ticket", "imp")
+_COUNTER = itertools.count()
+
+
+@RUNNERS.register_module()
+class LTHRunner(Runner):
+    """mmengine's Runner for configs with a ``ticket``; build it with :meth:`from_cfg`."""
+
+    @classmethod
+    def from_cfg(cls, cfg: Config, hooks: tuple[Hook, ...] = ()) -> Any:
+        """Builds what trains ``cfg``: a runner, or with ``imp`` a whole chain of them.
+
+        Args:
+            cfg: A complete config. Not changed.
+            hooks: Further hooks, already built.
+
+        Returns:
+            An object with ``train()``.
+
+        Raises:
+            LTHError: If ``ticket`` or ``imp`` is malformed, or the ticket cannot be read.
+        """
+        from lth_core.openmmlab.chain import IMPChain  # which builds runners in turn
+
+        cfg = copy.deepcopy(cfg)
+        reject_misspelt_keys(cfg)
+        processes.start(cfg.get("launcher", "none"), cfg.get("env_cfg", {}))
+        ticket, imp = cfg.get("ticket"), cfg.get("imp")
+        if ticket is not None and imp is not None:
+            raise ConfigError(
+                "the config has both ticket and imp; train from a ticket, or find tickets"
+            )
+        if imp is not None:
+            return IMPChain(cfg, parse_imp(imp))
+        if ticket is not None:
+            hooks = (*hooks, TicketHook(parse_ticket(ticket)))
+        name = Path(cfg.filename).stem if cfg.filename else "lth"
+        # mmengine keeps loggers and hubs by name for ever; a second runner must not share them.
+        cfg.experiment_name = f"{cfg.get('experiment_name') or name}_{next(_COUNTER)}"
+        runner = super().from_cfg(cfg)
+        for hook in (PlainCheckpointHook(), *hooks):
+            runner.register_hook(hook)
+        return runner
+
+    def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
+        """As mmengine's, but without device ids where there is no GPU."""
+        if not self.distributed or torch.cuda.is_available():
+            return super().wrap_model(model_wrapper_cfg, model)
+        settings = dict(model_wrapper_cfg or {})
+        if settings.pop("type", "MMDistributedDataParallel") != "MMDistributedDataParallel":
+            return super().wrap_model(model_wrapper_cfg, model)
+        settings.setdefault("broadcast_buffers", False)
+        settings.setdefault("find_unused_parameters", self.cfg.get("find_unused_parameters", False))
+        # SyncBatchNorm has no CPU kernel.
+        return MMDistributedDataParallel(module=revert_sync_batchnorm(model), **settings)
+
+    def save_checkpoint(self, out_dir: str, filename: str, *args: Any, **kwargs: Any) -> None:
+        """As mmengine's, but the file appears whole or not at all."""
+        if "://" in str(out_dir):
+            super().save_checkpoint(out_dir, filename, *args, **kwargs)
+            return
+        part = f".{filename}.part"
+        super().save_checkpoint(out_dir, part, *args, **kwargs)
+        if is_main_process():
+            os.replace(Path(out_dir) / part, Path(out_dir) / filename)
+
+
+def reject_misspelt_keys(cfg: Config) -> None:
+    """Refuses a top-level key that looks like lth's own: mmengine would pass over it in silence.
+
+    Raises:
+        ConfigError: Naming the key and what was probably meant.
+    """
+    for key in cfg:
+        guess = difflib.get_close_matches(key.lower(), KEYS, n=1, cutoff=0.75)
+        if key not in KEYS and guess and isinstance(cfg[key], dict):
+            raise ConfigError(f"the config has a key {key!r}; did you mean {guess[0]!r}?")
