@@ -6,6 +6,7 @@
 without a counterpart here raises :class:`MissingOpError` when it is called, never earlier.
 """
 
+import functools
 import importlib
 import importlib.util
 import sys
@@ -13,15 +14,46 @@ from collections.abc import Callable
 from importlib.abc import Loader
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, ParamSpec, TypeVar
+
+import torch
 
 from lth_core.errors import LTHError
-from lth_core.openmmlab.compat.mmcv_ext import info, nms
+from lth_core.openmmlab.compat.mmcv_ext import (
+    bbox,
+    carafe,
+    deform_conv,
+    deform_roi_pool,
+    focal_loss,
+    info,
+    masked_conv,
+    ms_deform_attn,
+    nms,
+    psa_mask,
+    roi,
+    sync_bn,
+)
 
 __all__ = ["MODULE_NAME", "MissingOpError", "install"]
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
 MODULE_NAME = "mmcv._ext"
-_FAMILIES = (info, nms)
+_FAMILIES = (
+    bbox,
+    carafe,
+    deform_conv,
+    deform_roi_pool,
+    focal_loss,
+    info,
+    masked_conv,
+    ms_deform_attn,
+    nms,
+    psa_mask,
+    roi,
+    sync_bn,
+)
 
 
 class MissingOpError(LTHError, NotImplementedError):
@@ -73,9 +105,24 @@ class _Loader(Loader):
     def exec_module(self, module: ModuleType) -> None:
         for family in _FAMILIES:
             for name in family.__all__:
-                setattr(module, name, getattr(family, name))
+                setattr(module, name, _opaque(getattr(family, name)))
         # mmcv.ops asks for every operator by name at import, also for those nobody calls.
         module.__getattr__ = _missing  # type: ignore[method-assign]
+
+
+def _opaque(op: Callable[P, R]) -> Callable[P, R]:
+    """Hides from autograd and autocast what an operator is made of, as a compiled one does."""
+
+    @functools.wraps(op)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        with (
+            torch.no_grad(),
+            torch.autocast("cpu", enabled=False),
+            torch.autocast("cuda", enabled=False),
+        ):
+            return op(*args, **kwargs)
+
+    return call
 
 
 _SPEC = ModuleSpec(MODULE_NAME, _Loader(), origin=__name__)

@@ -65,7 +65,7 @@ def softnms(
         return torch.empty(0, dtype=torch.long)
     # Which of two equal scores is first depends on where earlier steps have moved the boxes, so
     # the moves are mmcv's: the winner trades places, a dropped box is replaced by the last one.
-    # NumPy, since its argmax is defined to give the first of equals; PyTorch's is not.
+    # NumPy, since there are thousands of small steps and each costs less there.
     box = boxes.detach().numpy().copy()
     score = scores.detach().numpy().astype(box.dtype, copy=True)
     index = np.arange(len(box))
