@@ -112,6 +112,30 @@ def prunable(
     return tuple(names)
 
 
+def prunable_in(weights: Mapping[str, torch.Tensor], stem: bool = False) -> tuple[str, ...]:
+    """As :func:`prunable`, for a backbone of which only the weights are at hand.
+
+    Args:
+        weights: A backbone's tensors in order of registration, canonical names.
+        stem: Whether the first convolution is in scope.
+
+    Returns:
+        Names of its convolution weights: those with four dimensions.
+
+    Raises:
+        ScopeError: If there is none.
+    """
+    convolutions = [name for name, tensor in weights.items() if tensor.dim() == 4]
+    deep = [name for name in convolutions if name.startswith("stem.")]
+    # Files that keep tensors in order of name do not have the stem first.
+    named = [name for name in convolutions if name == "conv1.weight"]
+    left_out = [] if stem else deep or named or convolutions[:1]
+    names = tuple(name for name in convolutions if name not in left_out)
+    if not names:
+        raise ScopeError("the weights hold no convolution to prune")
+    return names
+
+
 def _stem(candidates: Sequence[tuple[str, nn.Module]], prefix: str) -> set[str]:
     deep = {name for name, _ in candidates if name[len(prefix) :].startswith("stem.")}
     first = next((name for name, m in candidates if not isinstance(m, nn.Linear)), None)

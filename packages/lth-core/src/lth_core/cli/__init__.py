@@ -1,1 +1,5 @@
-def main() -> None: ...
+"""The command line ``lth``."""
+
+from lth_core.cli.main import main
+
+__all__ = ["main"]

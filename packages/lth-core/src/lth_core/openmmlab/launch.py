@@ -11,7 +11,7 @@ from pathlib import Path
 from mmengine.config import Config, DictAction
 
 from lth_core.errors import ConfigError, LTHError
-from lth_core.openmmlab.preflight import check_data
+from lth_core.openmmlab.preflight import check_files
 from lth_core.openmmlab.runner import LTHRunner
 
 EXIT_USER_ERROR = 2
@@ -51,7 +51,8 @@ def guarded(command: Callable[[], object]) -> int:
         command()
     except LTHError as problem:
         if os.environ.get("RANK", "0") == "0":
-            print(f"error: {problem}", file=sys.stderr)
+            for line in str(problem).splitlines():
+                print(f"error: {line}", file=sys.stderr)
         return EXIT_USER_ERROR
     except KeyboardInterrupt:
         print("interrupted; run the same command again with --resume to go on", file=sys.stderr)
@@ -132,7 +133,7 @@ def build_runner(cfg: Config) -> LTHRunner:
         LTHError: If a setting is wrong or a file is missing.
     """
     loaders = [name for name in ("train_dataloader", "val_dataloader") if cfg.get(name)]
-    check_data(cfg, tuple(loaders))
+    check_files(cfg, tuple(loaders))
     return LTHRunner.from_cfg(cfg)
 
 
@@ -140,10 +141,10 @@ def _test(args: argparse.Namespace) -> None:
     cfg = _prepare(args)
     if not Path(args.checkpoint).is_file():
         raise ConfigError(f"checkpoint {args.checkpoint} does not exist")
-    check_data(cfg, ("test_dataloader",))
     cfg.load_from = args.checkpoint
     for key in ("ticket", "imp"):  # a trained ticket's zeros are in its checkpoint
         cfg.pop(key, None)
+    check_files(cfg, ("test_dataloader",))
     LTHRunner.from_cfg(cfg).test()
 
 

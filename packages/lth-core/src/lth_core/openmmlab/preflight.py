@@ -9,6 +9,7 @@ from typing import Any
 from mmengine.config import Config
 
 from lth_core.errors import ConfigError
+from lth_core.openmmlab.settings import KEEP, parse_ticket
 
 SOURCES = {
     "VOC": (
@@ -21,29 +22,54 @@ SOURCES = {
 }
 """Where to get a data set, by a part of its class's name."""
 
+_MAKE_TICKET = (
+    "find one with an imp config, make a one-shot one with `lth ticket make WEIGHTS --level 10 "
+    "-o FILE`, or name another with --cfg-options ticket.path=FILE"
+)
 
-def check_data(cfg: Config, loaders: tuple[str, ...]) -> None:
-    """Checks that annotation files and image folders of ``cfg``'s data sets exist.
+
+def check_files(cfg: Config, loaders: tuple[str, ...]) -> None:
+    """Checks that the ticket, the weights and the data sets that ``cfg`` names exist.
 
     Args:
         cfg: A complete config.
         loaders: Which data loaders will be used, for example ``("train_dataloader",)``.
 
     Raises:
-        ConfigError: Naming the data set, the missing path, where it was looked for, and where to
-            get the data.
+        ConfigError: With one line for each thing that is missing: what, where it was looked for,
+            and how to get it.
     """
+    problems = [*_missing_ticket(cfg)]
     for loader in loaders:
-        for dataset in _datasets((cfg.get(loader) or {}).get("dataset")):
-            for path in _named_paths(dataset):
-                if "://" not in path and not os.path.exists(path):
-                    kind = str(dataset["type"])
-                    source = next((text for key, text in SOURCES.items() if key in kind), "")
-                    raise ConfigError(
-                        f"{loader}: {kind} needs {path}, which does not exist (looked for "
-                        f"{os.path.abspath(path)}); {source + '; ' if source else ''}"
-                        "set LTH_DATA_ROOT, or the data_root of the config, to where it is"
-                    )
+        problems += _missing_data((cfg.get(loader) or {}).get("dataset"))
+    if problems:
+        raise ConfigError("\n".join(dict.fromkeys(problems)))
+
+
+def _missing_ticket(cfg: Config) -> Iterator[str]:
+    if cfg.get("ticket") is None:
+        return
+    ticket = parse_ticket(cfg.ticket)
+    if not os.path.isfile(ticket.path):
+        where = os.path.abspath(ticket.path)
+        yield f"ticket {ticket.path} does not exist (looked for {where}); {_MAKE_TICKET}"
+    if ticket.weights not in (None, KEEP) and not os.path.isfile(str(ticket.weights)):
+        where = os.path.abspath(str(ticket.weights))
+        yield f"ticket.weights {ticket.weights} does not exist (looked for {where})"
+
+
+def _missing_data(node: Any) -> Iterator[str]:
+    for dataset in _datasets(node):
+        kind = str(dataset["type"])
+        source = next((f"{text}; " for key, text in SOURCES.items() if key in kind), "")
+        for path in _named_paths(dataset):
+            if "://" not in path and not os.path.exists(path):
+                yield (
+                    f"{kind} needs {path}, which does not exist (looked for "
+                    f"{os.path.abspath(path)}); {source}set LTH_DATA_ROOT, or the data_root of "
+                    "the config, to where it is"
+                )
+                break
 
 
 def _datasets(node: Any) -> Iterator[Mapping[str, Any]]:

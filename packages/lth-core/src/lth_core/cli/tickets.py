@@ -1,0 +1,148 @@
+"""``lth ticket`` and ``lth weights``: looking at, making and converting files."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from safetensors.torch import save
+
+from lth_core import variants
+from lth_core.errors import ConfigError
+from lth_core.files import write_atomic
+from lth_core.masks import MaskSet
+from lth_core.pruning import prune, sparsity_after
+from lth_core.scope import prunable_in
+from lth_core.ticket import Ticket
+from lth_core.weights import load_backbone
+
+
+def ticket(argv: Sequence[str]) -> int:
+    """``lth ticket show|compare|make|variant``."""
+    parser = argparse.ArgumentParser(prog="lth ticket", description="Work with ticket files.")
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    show = commands.add_parser("show", help="verify a ticket and print what it is")
+    show.add_argument("file")
+    show.set_defaults(run=_show)
+
+    compare = commands.add_parser("compare", help="how alike the masks of tickets are")
+    compare.add_argument("files", nargs="+")
+    compare.set_defaults(run=_compare)
+
+    make = commands.add_parser("make", help="a one-shot magnitude ticket of any checkpoint")
+    make.add_argument("weights", help="checkpoint to prune and to start from")
+    make.add_argument("--level", type=int, required=True, help="number of prunes")
+    make.add_argument("--amount", type=float, default=0.2, help="fraction of each (0.2)")
+    make.add_argument("--stem", action="store_true", help="prune the stem too (papers B and C)")
+    make.add_argument("-o", "--output", required=True)
+    make.set_defaults(run=_make)
+
+    variant = commands.add_parser("variant", help="a control: complement, random, perturbed mask")
+    variant.add_argument("file")
+    variant.add_argument("kind", choices=["complement", "random", "perturb"])
+    variant.add_argument("--match", choices=["global", "layer"], default="global")
+    variant.add_argument("--fraction", type=float, default=0.1, help="share to flip (0.1)")
+    variant.add_argument("--seed", type=int, default=0)
+    variant.add_argument("-o", "--output", required=True)
+    variant.set_defaults(run=_variant)
+
+    args = parser.parse_args(argv)
+    args.run(args)
+    return 0
+
+
+def weights(argv: Sequence[str]) -> int:
+    """``lth weights convert``."""
+    parser = argparse.ArgumentParser(prog="lth weights", description="Work with checkpoints.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    convert = commands.add_parser("convert", help="a backbone with torchvision's names")
+    convert.add_argument("file")
+    convert.add_argument("-o", "--output", required=True, help=".pth or .safetensors")
+    args = parser.parse_args(argv)
+    backbone = load_backbone(args.file)
+    if Path(args.output).suffix == ".safetensors":
+        write_atomic(args.output, save({n: t.contiguous() for n, t in backbone.items()}))
+    else:
+        torch.save(backbone, args.output)
+    print(f"{args.output}: {len(backbone)} tensors")
+    return 0
+
+
+def _show(args: argparse.Namespace) -> None:
+    loaded = Ticket.load(args.file)
+    console = Console()
+    table = Table(title=f"{args.file}: verified", title_justify="left")
+    for column in ("weight", "shape", "kept", "sparsity %"):
+        table.add_column(column, justify="left" if column == "weight" else "right")
+    for name, sparsity in loaded.masks.layer_sparsity().items():
+        mask = loaded.masks[name]
+        kept = f"{int(mask.count_nonzero()):,}"
+        table.add_row(name, "×".join(map(str, mask.shape)), kept, f"{100 * sparsity:.2f}")
+    masks = loaded.masks
+    table.add_section()
+    table.add_row("all", "", f"{masks.kept:,}", f"{100 * masks.sparsity:.2f}")
+    console.print(table)
+    start = f"{len(loaded.weights)} tensors" if loaded.weights else "none: a mask alone"
+    print(f"weights: {start}")
+    print(f"digest:  {masks.digest()}")
+    for key, value in sorted(loaded.meta.items()):
+        print(f"{key}: {value}")
+
+
+def _compare(args: argparse.Namespace) -> None:
+    if len(args.files) < 2:
+        raise ConfigError("lth ticket compare needs at least two tickets")
+    masks = [Ticket.load(file).masks for file in args.files]
+    table = Table(title="intersection over union of the kept weights (by chance)")
+    for column in ("", *args.files):
+        table.add_column(column, overflow="fold")
+    for file, mine in zip(args.files, masks, strict=True):
+        cells = [f"{mine.iou(other):.4f} ({_chance(mine, other):.4f})" for other in masks]
+        table.add_row(file, *cells)
+    Console().print(table)
+
+
+def _chance(one: MaskSet, other: MaskSet) -> float:
+    """Expected intersection over union of independent masks of these densities."""
+    p, q = 1 - one.sparsity, 1 - other.sparsity
+    return p * q / (p + q - p * q) if p or q else 1.0
+
+
+def _make(args: argparse.Namespace) -> None:
+    if args.level < 0:
+        raise ConfigError(f"--level is {args.level}; it must be 0 or more")
+    backbone = load_backbone(args.weights)
+    names = prunable_in(backbone, args.stem)
+    masks = MaskSet({n: torch.ones(backbone[n].shape, dtype=torch.bool) for n in names})
+    for _ in range(args.level):  # in steps, so that counts round as in an iterative chain
+        masks = prune(backbone, masks, args.amount)
+    meta = {
+        "level": args.level,
+        "nominal_sparsity": sparsity_after(args.level, args.amount),
+        "criterion": "magnitude",
+        "one_shot": True,
+        "source": Path(args.weights).name,
+        "stem": args.stem,
+    }
+    Ticket(masks, backbone, meta).save(args.output)
+    print(f"{args.output}: {masks!r}")
+
+
+def _variant(args: argparse.Namespace) -> None:
+    source = Ticket.load(args.file)
+    generator = torch.Generator().manual_seed(args.seed)
+    if args.kind == "complement":
+        masks = variants.complement(source.masks)
+    elif args.kind == "perturb":
+        masks = variants.perturb(source.masks, args.fraction, generator)
+    else:
+        masks = variants.random(source.masks, args.match, generator)
+    # The ticket holds the survivors' values only, so a variant is a mask alone.
+    meta = source.meta | {"variant": args.kind, "seed": args.seed, "of": source.masks.digest()}
+    Ticket(masks, None, meta).save(args.output)
+    print(f"{args.output}: {masks!r}")
