@@ -59,7 +59,10 @@ class LTHRunner(Runner):
         if imp is not None:
             return IMPChain(cfg, parse_imp(imp))
         if ticket is not None:
-            hooks = (*hooks, TicketHook(parse_ticket(ticket)))
+            hook = TicketHook(parse_ticket(ticket))
+            if hook.ticket.weights is not None and not hook.settings.partial:
+                _drop_pretrained(cfg.model)
+            hooks = (*hooks, hook)
         name = Path(cfg.filename).stem if cfg.filename else "lth"
         # mmengine keeps loggers and hubs by name for ever; a second runner must not share them.
         cfg.experiment_name = f"{cfg.get('experiment_name') or name}_{next(_COUNTER)}"
@@ -89,6 +92,13 @@ class LTHRunner(Runner):
         super().save_checkpoint(out_dir, part, *args, **kwargs)
         if is_main_process():
             os.replace(Path(out_dir) / part, Path(out_dir) / filename)
+
+
+def _drop_pretrained(model: Any) -> None:
+    """Spares the download of backbone weights that the ticket replaces altogether."""
+    backbone = model.get("backbone") if isinstance(model, dict) else None
+    if isinstance(backbone, dict) and "Pretrained" in str(backbone.get("init_cfg")):
+        backbone["init_cfg"] = None
 
 
 def reject_misspelt_keys(cfg: Config) -> None:

@@ -1,0 +1,43 @@
+# Every target sets up what it needs: a virtual environment in .venv with all packages, editable.
+PYTHON ?= python3
+VENV ?= .venv
+JOBS ?= 2
+BIN := $(VENV)/bin
+PACKAGES := lth-core[openmmlab] lth-cls lth-det lth-seg
+INSTALLED := $(VENV)/.installed
+
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: help setup demo test test-long lint format bench clean
+
+help:  ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile
+
+setup: $(INSTALLED)  ## install everything into .venv (or VENV=...)
+
+$(INSTALLED): pyproject.toml packages/hatch_build.py $(wildcard packages/*/pyproject.toml)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(BIN)/python -m pip install --quiet $(addprefix -e packages/,$(PACKAGES)) --group dev
+	touch $@
+
+demo: $(INSTALLED)  ## find tickets on digits, train three tasks from them, write report.html
+	$(BIN)/lth demo
+
+test: $(INSTALLED)  ## every test but the exhaustive sets
+	$(BIN)/python -m pytest -m "not long" -n $(JOBS)
+
+test-long: $(INSTALLED)  ## the exhaustive sets
+	$(BIN)/python -m pytest -m long -n $(JOBS)
+
+lint: $(INSTALLED)  ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(INSTALLED)  ## let ruff rewrite
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:  ## remove the environment and what runs have left
+	rm -rf $(VENV) work_dirs
