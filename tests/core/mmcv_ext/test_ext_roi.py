@@ -145,13 +145,14 @@ def reference_pool(features, rois, bins, scale):
         height, width = image.shape[1:]
         x1, y1 = roi[1] * scale, roi[2] * scale
         x2, y2 = (roi[3] + 1) * scale, (roi[4] + 1) * scale
+        tall, broad = (y2 - y1) / bins[0], (x2 - x1) / bins[1]
         rows = []
         for i in range(bins[0]):
             for j in range(bins[1]):
-                top = max(math.floor(y1 + i * (y2 - y1) / bins[0]), 0)
-                bottom = min(math.ceil(y1 + (i + 1) * (y2 - y1) / bins[0]), height)
-                left = max(math.floor(x1 + j * (x2 - x1) / bins[1]), 0)
-                right = min(math.ceil(x1 + (j + 1) * (x2 - x1) / bins[1]), width)
+                top = max(math.floor(i * tall + y1), 0)
+                bottom = max(min(math.ceil((i + 1) * tall + y1), height), 0)
+                left = max(math.floor(j * broad + x1), 0)
+                right = max(min(math.ceil((j + 1) * broad + x1), width), 0)
                 cell = image[:, top:bottom, left:right].flatten(1)
                 bad = x2 <= x1 or y2 <= y1 or not cell.numel()
                 rows.append(image[:, 0, 0] * 0 if bad else cell.max(1).values)
