@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mmengine.config import Config, DictAction
+from mmengine.device import get_device
 
 from lth_core.errors import ConfigError, LTHError
 from lth_core.openmmlab.preflight import check_files
@@ -149,6 +150,8 @@ def _test(args: argparse.Namespace) -> None:
 
 
 def _use_amp(cfg: Config) -> None:
+    if get_device() == "cpu":
+        raise ConfigError("--amp needs a GPU, and none is visible; leave it out")
     kind = cfg.optim_wrapper.get("type", "OptimWrapper")
     if kind not in ("OptimWrapper", "AmpOptimWrapper"):
         raise ConfigError(f"--amp goes with OptimWrapper, not with the config's {kind}")

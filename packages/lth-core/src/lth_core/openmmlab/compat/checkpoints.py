@@ -9,6 +9,7 @@ saves is readable by ``torch.load(weights_only=True)`` with nothing allowed.
 from __future__ import annotations
 
 import importlib
+import pickle
 from typing import Any
 
 import numpy as np
@@ -49,7 +50,7 @@ def install() -> None:
 def _history_method(owner: Any, name: str) -> Any:
     """What ``getattr`` may do in a checkpoint: name a method of ``HistoryBuffer``."""
     if owner is not HistoryBuffer or name.startswith("_"):
-        raise ValueError(f"a checkpoint may not look up {name!r} of {owner!r}")
+        raise pickle.UnpicklingError(f"a checkpoint may not look up {name!r} of {owner!r}")
     return getattr(owner, name)
 
 
@@ -63,9 +64,10 @@ class PlainCheckpointHook(Hook):
         hub = dict(checkpoint["message_hub"])
         checkpoint[_SCALARS] = {
             name: tuple(torch.as_tensor(np.array(history, np.float64)) for history in buffer.data)
-            for name, buffer in hub.pop("log_scalars", {}).items()
+            for name, buffer in hub["log_scalars"].items()
         }
-        checkpoint["message_hub"] = _plain(hub)
+        # Plain mmengine, when it resumes from this, wants the key.
+        checkpoint["message_hub"] = _plain(hub | {"log_scalars": {}})
         checkpoint["meta"] = _plain(checkpoint["meta"])
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:

@@ -1,0 +1,6 @@
+"""Makes the tests' own helper modules importable by name, also from configs."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
