@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
+from _lth_core_startup import add_names
 from mmengine.config.utils import MODULE2PACKAGE
-
-NAMES = ("lth_cls", "lth_det", "lth_seg")
 
 
 def install() -> None:
-    """Tells mmengine, which knows only its own family's, the names of lth's packages."""
-    for name in NAMES:
-        MODULE2PACKAGE.setdefault(name, name.replace("_", "-"))
+    """Tells mmengine lth's names where Python's start-up has not, as from a bare source tree."""
+    add_names(MODULE2PACKAGE)
