@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import colorsys
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import lth_core.openmmlab  # noqa: F401  (installs the bridges)
@@ -9,7 +11,7 @@ import mmcv
 import numpy as np
 import pytest
 import torch
-from mmengine.config.utils import MODULE2PACKAGE
+from _lth_core_startup import config_path
 from mmengine.logging import HistoryBuffer
 
 from .toy import toy_config
@@ -41,8 +43,37 @@ def test_adjust_hue_refuses_what_mmcv_refuses(backend: str) -> None:
         mmcv.adjust_hue(image, 0.1, "turbojpeg")
 
 
-def test_configs_of_the_packages_can_be_inherited() -> None:
-    assert {"lth_cls", "lth_det", "lth_seg"} <= MODULE2PACKAGE.keys()
+def test_configs_of_the_packages_can_be_inherited_in_any_process(tmp_path: Path) -> None:
+    config = tmp_path / "config.py"
+    config.write_text(
+        "_base_ = ['mmdet::fcos/fcos_r50-caffe_fpn_gn-head_1x_coco.py',"
+        " 'lth_det::_base_/tickets/moco_90.py']\n"
+    )
+    script = (
+        "from mmengine.config import Config\n"  # and no word of lth
+        f"cfg = Config.fromfile({str(config)!r})\n"
+        "print(cfg.runner_type, cfg.default_scope, '_scope_' in cfg.ticket)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["LTHRunner", "mmdet", "False"]
+
+
+def test_a_missing_config_of_a_package_is_named() -> None:
+    with pytest.raises(FileNotFoundError, match="lth_det has no config det/nothing"):
+        config_path("lth_det::det/nothing.py")
+    assert config_path("mmdet::fcos/x.py") is None
+    assert config_path("configs/x.py") is None
+
+
+def test_start_up_is_light() -> None:
+    """Python starts in every environment that has lth; it must not import anything heavy."""
+    script = "import sys; print(*[m for m in ('torch', 'numpy', 'mmengine') if m in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == []
 
 
 def test_checkpoints_of_plain_mmengine_are_read(tmp_path: Path) -> None:

@@ -8,8 +8,10 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from _lth_core_startup import config_path
 from mmengine.config import Config, DictAction
 from mmengine.device import get_device
+from mmengine.hub import get_config
 
 from lth_core.errors import ConfigError, LTHError
 from lth_core.openmmlab.preflight import check_files
@@ -68,14 +70,13 @@ def load_config(path: str, options: dict | None = None) -> Config:
         ConfigError: If it does not exist or cannot be read.
     """
     try:
-        if "::" in path:
-            from mmengine.hub import get_config
-
+        file = config_path(path)
+        if file is None and "::" in path:
             cfg = get_config(path.removesuffix(".py"))
-        elif not Path(path).is_file():
+        elif file is None and not Path(path).is_file():
             raise ConfigError(f"config {path} does not exist (looked for {Path(path).absolute()})")
         else:
-            cfg = Config.fromfile(path)
+            cfg = Config.fromfile(file or path)
         if options:
             cfg.merge_from_dict(options)
     except LTHError:

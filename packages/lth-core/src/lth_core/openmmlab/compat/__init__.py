@@ -6,12 +6,14 @@ works around a library.
 
 from __future__ import annotations
 
-from lth_core.openmmlab.compat import checkpoints, imaging, mmcv_ext, packages
+import _lth_core_startup
+
+from lth_core.openmmlab.compat import checkpoints, imaging, mmcv_ext
 
 
 def install() -> None:
     """Puts every bridge in place. Safe to call again."""
     mmcv_ext.install()
-    packages.install()
+    _lth_core_startup.watch()  # where Python's start-up did not run it: from a bare source tree
     checkpoints.install()
     imaging.install()
