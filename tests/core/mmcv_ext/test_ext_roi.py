@@ -106,6 +106,21 @@ def test_roi_align_gradcheck_on_a_one_pixel_map(mode):
     assert torch.autograd.gradcheck(lambda f: roi_align(f, rois, 2, 1.0, 2, mode, True), features)
 
 
+@pytest.mark.parametrize(("mode", "slope"), [("avg", 1), ("max", 0)])
+def test_roi_align_samples_exactly_one_pixel_outside_read_the_border(mode, slope):
+    features = torch.tensor([[5.0, 6], [7, 8], [9, 10]])[None, None].requires_grad_()
+    # Centred on row -1, on row 3, on column -1 and on column 2, half a pixel wide to each side.
+    rois = torch.tensor([[0, -1.5], [0, 2.5], [-1.5, 1], [1.5, 1]])
+    rois[:2, 0] -= 0.5
+    rois[2:, 1] -= 0.5
+    rois = torch.cat([torch.zeros(4, 1), rois, rois + 1], dim=1)
+    out = roi_align(features, rois, 1, 1.0, 1, mode, False).flatten()
+    assert out.tolist() == [5, 9, 7, 8]
+    # In mode "max" the compiled operator marks "no sample" by row -1, and so loses that slope.
+    grads = [torch.autograd.grad(one, features, retain_graph=True)[0].sum().item() for one in out]
+    assert grads == [slope, 1, 1, 1]
+
+
 @pytest.mark.parametrize("mode", ["avg", "max"])
 def test_roi_align_without_rois(mode):
     features = maps(torch.float32)

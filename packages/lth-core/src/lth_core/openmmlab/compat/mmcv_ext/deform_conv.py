@@ -253,7 +253,7 @@ def _convolve(
         maps,
         widen(weight),
         widen(offset),
-        maps.new_zeros(len(maps), 0) if mask is None else widen(mask),
+        maps.new_zeros(len(maps), 1) if mask is None else widen(mask),
         maps.new_zeros(len(weight)) if bias is None else widen(bias),
         *where,
         mask is not None,
@@ -276,7 +276,7 @@ def _gradients(
             maps,
             widen(weight),
             offset,
-            maps.new_zeros(len(maps), 0) if mask is None else widen(mask),
+            maps.new_zeros(len(maps), 1) if mask is None else widen(mask),
             maps.new_zeros(len(weight)),
             *where,
             mask is not None,
@@ -284,22 +284,18 @@ def _gradients(
     )
     # torchvision pulls places exactly on the first row or column of padding into the map; in mmcv
     # they have left it. New layers start with zero offsets, so nearly every border has such places.
-    kernel = (weight.size(2), weight.size(3))
-    inside = _inside(offset, (maps.size(2), maps.size(3)), kernel, where)
-    return grads._replace(offset=torch.where(inside, grads.offset, 0))
+    left = ~_beyond_the_first_line(offset, (weight.size(2), weight.size(3)), where)
+    return grads._replace(offset=grads.offset.masked_fill(left, 0))
 
 
-def _inside(
-    offset: Tensor, size: tuple[int, int], kernel: tuple[int, int], where: _Geometry
-) -> Tensor:
-    """Which places read the map at all: bool of the shape of ``offset`` (N, G * K * 2, H', W')."""
+def _beyond_the_first_line(offset: Tensor, kernel: tuple[int, int], where: _Geometry) -> Tensor:
+    """Which places lie below row -1 and right of column -1: bool of the shape of ``offset``."""
     count, _, high, wide = offset.shape
-    ticks = (torch.arange(n, device=offset.device) for n in (kernel[0], kernel[1], high, wide))
+    ticks = (torch.arange(n, device=offset.device) for n in (*kernel, high, wide))
     i, j, row, column = torch.meshgrid(*ticks, indexing="ij")
     y = row * where.stride_h - where.pad_h + i * where.dilation_h
     x = column * where.stride_w - where.pad_w + j * where.dilation_w
     start = torch.stack([y, x], dim=2).flatten(0, 1)
     place = start + offset.reshape(count, -1, kernel[0] * kernel[1], 2, high, wide)
-    limit = torch.tensor(size, device=offset.device).view(2, 1, 1)
-    inside = ((place > -1) & (place < limit)).all(dim=3, keepdim=True)
-    return inside.expand_as(place).reshape(offset.shape)
+    beyond = (place > -1).all(dim=3, keepdim=True)
+    return beyond.expand_as(place).reshape(offset.shape)
