@@ -91,7 +91,8 @@ def scene():
 
 def train_and_predict(model, images, samples, steps=6):
     """Checks that a few steps on one batch lower the loss, and that prediction runs."""
-    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
+    model.init_weights()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-4)
     model.train()
     totals = []
     for _ in range(steps):
@@ -144,7 +145,7 @@ def test_segmenter_with_psa_masks():
         head.update(in_channels=in_channels, channels=8, num_classes=2, norm_cfg=norm)
     model.decode_head.mask_size = (15, 15)
     model.backbone.norm_cfg = norm
-    model.data_preprocessor = None
+    model.data_preprocessor = model.pretrained = None
     truth = torch.zeros(2, 1, SIZE, SIZE, dtype=torch.long)
     truth[:, :, 10:40, 10:40] = 1
     images = torch.randn(2, 3, SIZE, SIZE) * 0.1 + truth
