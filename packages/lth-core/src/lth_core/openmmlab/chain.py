@@ -84,7 +84,7 @@ class _Trainer:
         cfg.resume = level.train and find_latest_checkpoint(cfg.work_dir) is not None
         if cfg.resume:
             cfg.load_from = None
-        metrics = _Metrics()
+        metrics = LastMetrics()
         runner = LTHRunner.from_cfg(cfg, (LevelHook(level, self.rewind_at), metrics))
         if level.train:
             runner.train()
@@ -111,16 +111,18 @@ def _evaluate_start(runner: Runner, level: Level) -> None:
         runner.val()
 
 
-class _Metrics(Hook):
+class LastMetrics(Hook):
     """Remembers a training's last validation, or its last losses if it has none."""
 
     def __init__(self) -> None:
         self.last: dict[str, float] = {}
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        """Keeps the metrics."""
         self.last = {key: float(value) for key, value in (metrics or {}).items()}
 
     def after_train(self, runner: Runner) -> None:
+        """Without a validation, keeps the mean of the last losses."""
         if not self.last:
             self.last = {
                 key.removeprefix("train/"): float(buffer.mean(window_size=50))

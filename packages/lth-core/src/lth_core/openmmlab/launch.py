@@ -7,10 +7,12 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from _lth_core_startup import config_path
 from mmengine.config import Config, DictAction
 from mmengine.device import get_device
+from mmengine.hooks import Hook
 from mmengine.hub import get_config
 
 from lth_core.errors import ConfigError, LTHError
@@ -48,8 +50,13 @@ def test_main(argv: Sequence[str] | None = None) -> int:
     return guarded(lambda: _test(args))
 
 
-def guarded(command: Callable[[], object]) -> int:
-    """Runs ``command``; a user's error becomes one line on stderr and a non-zero exit code."""
+def guarded(command: Callable[[], object], go_on: str = "again with --resume") -> int:
+    """Runs ``command``; a user's error becomes one line on stderr and a non-zero exit code.
+
+    Args:
+        command: What to run.
+        go_on: How to run the same command to go on after an interruption, for the message.
+    """
     try:
         command()
     except LTHError as problem:
@@ -58,7 +65,7 @@ def guarded(command: Callable[[], object]) -> int:
                 print(f"error: {line}", file=sys.stderr)
         return EXIT_USER_ERROR
     except KeyboardInterrupt:
-        print("interrupted; run the same command again with --resume to go on", file=sys.stderr)
+        print(f"interrupted; run the same command {go_on} to go on", file=sys.stderr)
         return 130
     return 0
 
@@ -128,15 +135,22 @@ def _train(args: argparse.Namespace) -> None:
     build_runner(cfg).train()
 
 
-def build_runner(cfg: Config) -> LTHRunner:
+def build_runner(cfg: Config, hooks: tuple[Hook, ...] = ()) -> Any:
     """What trains ``cfg``, after looking whether its data is there.
+
+    Args:
+        cfg: A complete config. Not changed.
+        hooks: Further hooks of a single training, already built.
+
+    Returns:
+        An object with ``train()``: a runner, or with ``imp`` a chain of them.
 
     Raises:
         LTHError: If a setting is wrong or a file is missing.
     """
     loaders = [name for name in ("train_dataloader", "val_dataloader") if cfg.get(name)]
     check_files(cfg, tuple(loaders))
-    return LTHRunner.from_cfg(cfg)
+    return LTHRunner.from_cfg(cfg, hooks)
 
 
 def _test(args: argparse.Namespace) -> None:
