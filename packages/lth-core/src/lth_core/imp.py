@@ -206,7 +206,7 @@ def run_imp(
     """
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    with _lock(directory) if is_main else _no_lock():
+    with hold(directory) if is_main else _no_lock():
         _open_run(directory, settings, config or {}, is_main)
         results: list[LevelResult] = []
         masks: MaskSet | None = None
@@ -354,7 +354,7 @@ def _csv(results: list[LevelResult]) -> str:
 
 
 @contextmanager
-def _lock(directory: Path) -> Iterator[None]:
+def hold(directory: Path) -> Iterator[None]:
     """Holds the run directory; the lock goes with the process, however it ends."""
     with open(directory / ".lock", "w") as file:
         try:
