@@ -16,35 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from lth_core.errors import ExactnessError, MaskError
+from lth_core.errors import ExactnessError
 from lth_core.masks import MaskSet
-from lth_core.scope import backbone_prefix, describe_misfit, find_prefixes, unwrap
-
-
-def locate(model: nn.Module, masks: MaskSet) -> tuple[str, list[str]]:
-    """Where in ``model`` (wrappers aside) the masked weights are, and where copies of them are.
-
-    Returns:
-        The prefix of the weights themselves, and the prefixes of twins: full copies that take no
-        gradient (a momentum encoder, a teacher).
-
-    Raises:
-        MaskError: If the masks do not fit the model.
-    """
-    model = unwrap(model)
-    named = dict(model.named_parameters())
-    prefixes = find_prefixes(masks, named)
-    if not prefixes:
-        raise MaskError(
-            f"the masks do not fit {type(model).__name__}: {describe_misfit(masks, named)}; "
-            "use a ticket of this architecture"
-        )
-    twins = [p for p in prefixes if not any(named[p + name].requires_grad for name in masks)]
-    if len(twins) == len(prefixes):  # everything is frozen
-        twins = []
-    sources = [p for p in prefixes if p not in twins]
-    preferred = backbone_prefix(model)
-    return (preferred if preferred in sources else sources[0]), twins
+from lth_core.scope import locate, unwrap
 
 
 @torch.no_grad()

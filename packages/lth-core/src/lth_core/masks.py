@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lth_core.errors import MaskError
+from lth_core.scope import unwrap
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -52,6 +53,7 @@ class MaskSet(Mapping[str, Tensor]):
         Raises:
             MaskError: If ``model`` has no parameter of such a name.
         """
+        model = unwrap(model)
         parameters = dict(model.named_parameters())
         masks = {}
         for name in names:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from lth_core.allocation import get_allocation
 from lth_core.errors import MaskError
 from lth_core.masks import MaskSet
-from lth_core.scope import describe_misfit, find_prefixes
+from lth_core.scope import describe_misfit, find_prefixes, locate, unwrap
 from lth_core.scores import get_criterion
 
 
@@ -67,11 +67,16 @@ def sparsity_after(rounds: int, amount: float = 0.2) -> float:
 
 
 def _weights_of(model: nn.Module | Mapping[str, Tensor], masks: MaskSet) -> dict[str, Tensor]:
-    named = dict(model.named_parameters()) if isinstance(model, nn.Module) else dict(model)
-    prefixes = find_prefixes(masks, named)
-    if not prefixes:
-        raise MaskError(f"prune: the masks do not fit the model: {describe_misfit(masks, named)}")
-    return {name: named[prefixes[0] + name].detach() for name in masks}
+    if isinstance(model, nn.Module):
+        named: Mapping[str, Tensor] = dict(unwrap(model).named_parameters())
+        prefix = locate(model, masks)[0]
+    else:
+        named = model
+        prefixes = find_prefixes(masks, named)
+        if not prefixes:
+            raise MaskError(f"prune: the masks do not fit: {describe_misfit(masks, named)}")
+        prefix = prefixes[0]
+    return {name: named[prefix + name].detach() for name in masks}
 
 
 def _remove_lowest(

@@ -12,10 +12,24 @@ from collections.abc import Iterable, Mapping, Sequence
 import torch
 from torch import nn
 
-from lth_core.errors import ScopeError
+from lth_core.errors import MaskError, ScopeError
 
 WRAPPERS = ("module.", "_orig_mod.")
 """Prefixes that DistributedDataParallel and torch.compile put before every name."""
+
+TWINS = (
+    "encoder_k.",
+    "momentum_encoder.",
+    "teacher.",
+    "target_net.",
+    "target_encoder.",
+    "ema.",
+    "ema_model.",
+)
+"""Parts that hold a slowly moving copy of the backbone; the backbone itself always wins."""
+
+STEMS = ("stem.", "conv1.")
+"""Where a stem is several convolutions, its name: OpenMMLab's deep stem, timm's."""
 
 _KINDS: dict[str, tuple[type[nn.Module], ...]] = {
     "conv": (nn.Conv1d, nn.Conv2d, nn.Conv3d),
@@ -46,6 +60,11 @@ def strip_wrappers(name: str) -> str:
     return name
 
 
+def is_twin(name: str) -> bool:
+    """Whether ``name``, of a tensor or a prefix, lies in a part that holds a copy (TWINS)."""
+    return any("." + twin in "." + name for twin in TWINS)
+
+
 def backbone_prefix(model: nn.Module) -> str:
     """The prefix under which ``model`` holds its backbone, ``""`` if it is one itself.
 
@@ -60,27 +79,28 @@ def backbone_prefix(model: nn.Module) -> str:
     if not names:
         return ""
     # A student comes before its momentum teacher, which is a twin and follows the student's mask.
-    return min(names, key=lambda name: (name.count("."), "teacher" in name)) + "."
+    return min(names, key=lambda name: (is_twin(name + "."), name.count("."))) + "."
 
 
 def prunable(
     model: nn.Module, stem: bool = False, kinds: Sequence[str] = ("conv",)
 ) -> tuple[str, ...]:
-    """Names of the weights that may be pruned, relative to ``model``, in order of registration.
+    """Names of the weights that may be pruned, as ``model`` has them, in order of registration.
 
     Every convolution weight of the backbone but the stem; never heads, norms or biases (paper A,
     section 3; papers B and C prune the stem too: ``stem=True``).
 
     Args:
-        model: An OpenMMLab model (its ``backbone`` is searched) or a bare backbone.
-        stem: Whether the first convolution is in scope. A deep stem (a module called ``stem``)
-            counts as one whole.
+        model: An OpenMMLab model (its ``backbone`` is searched) or a bare backbone. Wrapped in
+            DistributedDataParallel or torch.compile it gives the names of the model inside.
+        stem: Whether the first convolution is in scope. A deep stem (several convolutions in a
+            module called ``stem`` or ``conv1``) counts as one whole.
         kinds: Which layers carry prunable weights: ``"conv"``, ``"linear"`` or both. In a bare
             classifier the last linear layer is its head and is never in scope.
 
     Returns:
         Parameter names, each ending in ``.weight``. A weight shared by several modules is named
-        once.
+        once; copies that follow the backbone (:data:`TWINS`) are not named.
 
     Raises:
         ScopeError: If a kind is unknown or nothing is in scope.
@@ -90,6 +110,7 @@ def prunable(
         raise ScopeError(
             f"prunable: unknown kind {sorted(unknown)[0]!r}; use {' or '.join(map(repr, _KINDS))}"
         )
+    model = unwrap(model)
     prefix = backbone_prefix(model)
     layers = tuple(layer for kind in kinds for layer in _KINDS[kind])
     parameters = dict(model.named_parameters())  # names a shared weight once
@@ -98,6 +119,8 @@ def prunable(
         name = f"{module_name}.weight" if module_name else "weight"
         if module_name.startswith(prefix) and isinstance(module, layers) and name in parameters:
             candidates.append((name, module))
+    # A momentum encoder is no second backbone; but a model that is called "teacher" may be pruned.
+    candidates = [(n, m) for n, m in candidates if not is_twin(n[len(prefix) :])] or candidates
     if not prefix and "linear" in kinds:
         linears = [name for name, module in candidates if isinstance(module, nn.Linear)]
         candidates = [(n, m) for n, m in candidates if not linears or n != linears[-1]]
@@ -106,7 +129,7 @@ def prunable(
         names = [name for name in names if name not in _stem(candidates, prefix)]
     if not names:
         raise ScopeError(
-            f"prunable: {type(unwrap(model)).__name__} has no {'/'.join(kinds)} weight "
+            f"prunable: {type(model).__name__} has no {'/'.join(kinds)} weight "
             f"{'in its backbone ' if prefix else ''}to prune; name other kinds (conv, linear)"
         )
     return tuple(names)
@@ -126,10 +149,9 @@ def prunable_in(weights: Mapping[str, torch.Tensor], stem: bool = False) -> tupl
         ScopeError: If there is none.
     """
     convolutions = [name for name, tensor in weights.items() if tensor.dim() == 4]
-    deep = [name for name in convolutions if name.startswith("stem.")]
     # Files that keep tensors in order of name do not have the stem first.
-    named = [name for name in convolutions if name == "conv1.weight"]
-    left_out = [] if stem else deep or named or convolutions[:1]
+    named = [name for name in convolutions if name.startswith(STEMS)]
+    left_out = [] if stem else named or convolutions[:1]
     names = tuple(name for name in convolutions if name not in left_out)
     if not names:
         raise ScopeError("the weights hold no convolution to prune")
@@ -137,7 +159,7 @@ def prunable_in(weights: Mapping[str, torch.Tensor], stem: bool = False) -> tupl
 
 
 def _stem(candidates: Sequence[tuple[str, nn.Module]], prefix: str) -> set[str]:
-    deep = {name for name, _ in candidates if name[len(prefix) :].startswith("stem.")}
+    deep = {name for name, _ in candidates if name[len(prefix) :].startswith(STEMS)}
     first = next((name for name, m in candidates if not isinstance(m, nn.Linear)), None)
     return deep or ({first} if first is not None else set())
 
@@ -152,7 +174,8 @@ def find_prefixes(
         present: Tensors of a model by full name, for example ``dict(model.named_parameters())``.
 
     Returns:
-        Prefixes, shortest first. Twins (momentum encoders, averaged models) give further ones.
+        Prefixes, shortest first, but the parts that are known to be twins (momentum encoders,
+        averaged models) last.
     """
     if not wanted:
         return [""]
@@ -167,7 +190,33 @@ def find_prefixes(
             for name, tensor in wanted.items()
         )
     ]
-    return sorted(fits, key=len)
+    return sorted(fits, key=lambda prefix: (is_twin(prefix), len(prefix)))
+
+
+def locate(model: nn.Module, masks: Mapping[str, torch.Tensor]) -> tuple[str, list[str]]:
+    """Where in ``model`` (wrappers aside) the masked weights are, and where copies of them are.
+
+    Returns:
+        The prefix of the weights themselves, and the prefixes of twins: full copies that take no
+        gradient (a momentum encoder, a teacher).
+
+    Raises:
+        MaskError: If the masks do not fit the model.
+    """
+    model = unwrap(model)
+    named = dict(model.named_parameters())
+    prefixes = find_prefixes(masks, named)
+    if not prefixes:
+        raise MaskError(
+            f"the masks do not fit {type(model).__name__}: {describe_misfit(masks, named)}; "
+            "use a ticket of this architecture"
+        )
+    twins = [p for p in prefixes if not any(named[p + name].requires_grad for name in masks)]
+    if len(twins) == len(prefixes):  # everything is frozen, so names have to tell
+        twins = [p for p in prefixes[1:] if is_twin(p)]
+    sources = [p for p in prefixes if p not in twins]
+    preferred = backbone_prefix(model)
+    return (preferred if preferred in sources else sources[0]), twins
 
 
 def _ends(name: str, suffix: str) -> bool:

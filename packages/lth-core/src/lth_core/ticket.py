@@ -16,11 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from lth_core import weights as weights_module
-from lth_core.attach import locate, zero_pruned
+from lth_core.attach import zero_pruned
 from lth_core.errors import MaskError, TicketError
 from lth_core.files import load_tensors, save_tensors
 from lth_core.masks import MaskSet, pack_bits, unpack_bits
-from lth_core.scope import join_some, prunable, strip_wrappers, unwrap
+from lth_core.scope import join_some, locate, prunable, strip_wrappers, unwrap
 
 FORMAT = 1
 _MASK, _SURVIVORS, _DENSE = "mask/", "survivors/", "dense/"

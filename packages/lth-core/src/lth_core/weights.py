@@ -12,13 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from lth_core.errors import CheckpointError
-from lth_core.scope import join_some, strip_wrappers, unwrap
+from lth_core.scope import TWINS, join_some, strip_wrappers, unwrap
 
 HEADS = ("fc.", "head.", "classifier.", "last_linear.")
 """Names that belong to a classifier's or projection head, never to a backbone."""
-
-TWINS = ("encoder_k.", "momentum_encoder.", "teacher.", "target_net.", "ema.", "target_encoder.")
-"""Parts that hold a slowly moving copy of the backbone; the backbone itself always wins."""
 
 _CONTAINERS = ("state_dict", "model", "model_state_dict")
 
