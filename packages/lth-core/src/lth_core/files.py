@@ -60,14 +60,23 @@ def _sync_directory(directory: Path) -> None:
 def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
     """Writes tensors and JSON metadata as one safetensors file whose every byte is checksummed.
 
+    The same content gives the same bytes.
+
     Args:
         path: Where to; replaced atomically.
         tensors: By name. Copied to the CPU and made contiguous.
         meta: Anything JSON can hold.
     """
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    plain: dict[str, Tensor] = {}
+    storages: set[int] = set()
+    for name, tensor in tensors.items():
+        tensor = tensor.detach().cpu().contiguous()
+        storage = tensor.untyped_storage().data_ptr()
+        # safetensors refuses tensors that share memory, as tied weights do.
+        plain[name] = tensor.clone() if storage in storages else tensor
+        storages.add(storage)
     text = json.dumps(meta, sort_keys=True, ensure_ascii=True)
-    data = safetensors.torch.save(plain, metadata={"lth": text, CHECKSUM: _BLANK})
+    data = _sorted(safetensors.torch.save(plain, metadata={"lth": text, CHECKSUM: _BLANK}))
     field = _checksum_field(data)
     if field is None:
         raise AssertionError("the checksum field was just written")
@@ -98,6 +107,8 @@ def load_tensors(
         raise error(f"{what} {path} does not exist") from None
     except OSError as problem:
         raise error(f"{what} {path} cannot be read: {problem.strerror}") from None
+    except ValueError as problem:  # a name that no file can have
+        raise error(f"{what} {str(path)!r} cannot be read: {problem}") from None
     field = _checksum_field(data)
     if field is None:
         raise error(f"{path} is not a {what}: it is no safetensors file with a checksum of lth's")
@@ -115,6 +126,14 @@ def load_tensors(
     if not isinstance(meta, dict):
         raise error(f"{path} is not a {what}: its metadata is no JSON object")
     return tensors, meta
+
+
+def _sorted(data: bytes) -> bytes:
+    """The same file with the keys of its header in order; safetensors leaves it to chance."""
+    header = json.dumps(_header(data), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)  # the tensors start on a multiple of 8
+    body = memoryview(data)[8 + int.from_bytes(data[:8], "little") :]
+    return b"".join((len(header).to_bytes(8, "little"), header, body))
 
 
 def _header(data: bytes) -> dict[str, Any]:
