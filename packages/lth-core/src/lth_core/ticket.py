@@ -6,6 +6,7 @@ survivors' values only; all other tensors dense; metadata as JSON. A checksum co
 
 from __future__ import annotations
 
+import json
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,14 +18,30 @@ from torch import Tensor, nn
 
 from lth_core import weights as weights_module
 from lth_core.attach import zero_pruned
-from lth_core.errors import MaskError, TicketError
+from lth_core.errors import MaskError, ScopeError, TicketError
 from lth_core.files import load_tensors, save_tensors
 from lth_core.masks import MaskSet, pack_bits, unpack_bits
-from lth_core.scope import join_some, locate, prunable, strip_wrappers, unwrap
+from lth_core.scope import (
+    describe_misfit,
+    find_prefixes,
+    join_some,
+    locate,
+    prunable,
+    strip_wrappers,
+    unwrap,
+)
 
 FORMAT = 1
 _MASK, _SURVIVORS, _DENSE = "mask/", "survivors/", "dense/"
-_MALFORMED = (LookupError, TypeError, ValueError, AttributeError, RuntimeError, MaskError)
+_MALFORMED = (
+    LookupError,
+    TypeError,
+    ValueError,
+    ArithmeticError,
+    AttributeError,
+    RuntimeError,
+    MaskError,
+)
 
 
 @dataclass(frozen=True)
@@ -70,8 +87,8 @@ class Ticket:
     Args:
         masks: By weight name. A prefix up to ``backbone.`` is taken off, so that the ticket fits
             any model that carries this backbone.
-        weights: State dict of the model or of its backbone, or None for a mask alone. Pruned
-            weights become zero, tensors outside the backbone are left out.
+        weights: State dict of the model or of its backbone, or None for a mask alone. Copied;
+            pruned weights become zero, tensors outside the backbone are left out.
         meta: Anything JSON can hold: level, seed, source task, rewind, ...
 
     Raises:
@@ -88,22 +105,21 @@ class Ticket:
         if self.weights is None:
             return
         stripped = {strip_wrappers(name): tensor for name, tensor in self.weights.items()}
-        inner = strip_wrappers(prefix)
-        if inner and any(name.startswith(inner) for name in stripped):
-            stripped = {
-                name[len(inner) :]: tensor
-                for name, tensor in stripped.items()
-                if name.startswith(inner)
-            }
-        for name, mask in self.masks.items():
-            if name not in stripped or stripped[name].shape != mask.shape:
-                raise TicketError(
-                    f"ticket: the weights hold no {name} of shape {tuple(mask.shape)}, "
-                    "which the mask prunes; take mask and weights from one architecture"
-                )
-            weight = stripped[name].detach().cpu()
-            stripped[name] = weight.masked_fill(~self.masks[name].cpu(), 0)
-        self.weights = {name: stripped[name].detach().cpu() for name in sorted(stripped)}
+        prefixes = find_prefixes(self.masks, stripped)
+        if not prefixes:
+            raise TicketError(
+                f"ticket: the weights do not fit the mask: {describe_misfit(self.masks, stripped)};"
+                " take both from one architecture"
+            )
+        own = strip_wrappers(prefix)
+        inner = own if own in prefixes else prefixes[0]
+        self.weights = {}
+        for name in sorted(name for name in stripped if name.startswith(inner)):
+            tensor, mask = stripped[name].detach().cpu(), self.masks.get(name[len(inner) :])
+            # Copied in either case: a ticket must not change while its model trains on.
+            self.weights[name[len(inner) :]] = (
+                tensor.clone() if mask is None else tensor.masked_fill(~mask.cpu(), 0)
+            )
 
     def save(self, path: str | Path) -> None:
         """Writes the ticket atomically: a crash leaves the old file or the new one.
@@ -126,11 +142,13 @@ class Ticket:
             "meta": self.meta,
         }
         try:
+            json.dumps(self.meta, sort_keys=True)
+        except (TypeError, ValueError, RecursionError) as problem:
+            raise TicketError(f"ticket {path}: its meta is not JSON: {problem}") from None
+        try:
             save_tensors(path, tensors, header)
         except OSError as problem:
             raise TicketError(f"ticket {path} cannot be written: {problem.strerror}") from None
-        except TypeError as problem:
-            raise TicketError(f"ticket {path}: its meta is not JSON: {problem}") from None
 
     @classmethod
     def load(cls, path: str | Path) -> Ticket:
@@ -141,12 +159,10 @@ class Ticket:
         """
         tensors, header = load_tensors(path, TicketError, "ticket")
         try:
-            ticket = cls._parse(tensors, header)
+            return cls._parse(tensors, header)
         except _MALFORMED as problem:
-            raise TicketError(f"ticket {path} is inconsistent: {problem}") from None
-        if ticket.masks.digest() != header["digest"]:
-            raise TicketError(f"ticket {path} is inconsistent: its masks have another digest")
-        return ticket
+            reason = " ".join(f"{type(problem).__name__}: {problem}".split())
+            raise TicketError(f"ticket {path} is inconsistent: {reason[:300]}") from None
 
     @classmethod
     def _parse(cls, tensors: dict[str, Tensor], header: dict[str, Any]) -> Ticket:
@@ -173,7 +189,10 @@ class Ticket:
                 weights[name][masks[name]] = tensor
             else:
                 raise ValueError(f"unexpected tensor {key}")
-        return cls(MaskSet(masks), weights or None, dict(header["meta"]))
+        ticket = cls(MaskSet(masks), weights or None, dict(header["meta"]))
+        if ticket.masks.digest() != header["digest"]:
+            raise ValueError("its masks have another digest")
+        return ticket
 
     def apply(self, model: nn.Module, partial: bool = False) -> ApplyReport:
         """Zeroes the pruned weights of ``model`` and, if the ticket has weights, loads them.
@@ -224,8 +243,13 @@ class Ticket:
     def _require_cover(self, model: nn.Module, prefix: str) -> None:
         """A mask of ResNet-18 fits into ResNet-34 by name, but is no ticket of it."""
         kinds = ("conv", "linear") if any(m.dim() == 2 for m in self.masks.values()) else ("conv",)
-        scope = (n for n in prunable(model, kinds=kinds) if n.startswith(prefix))
-        extra = [n for n in (name.removeprefix(prefix) for name in scope) if n not in self.masks]
+        # Asked of the backbone itself, since what comes before it in the model is no stem of it.
+        backbone = model.get_submodule(prefix.removesuffix("."))
+        try:
+            scope = prunable(backbone, kinds=kinds)
+        except ScopeError:  # nothing but a stem
+            return
+        extra = [name for name in scope if name not in self.masks]
         if extra:
             raise TicketError(
                 f"ticket does not fit {type(model).__name__}: its backbone has {len(extra)} "
@@ -262,6 +286,6 @@ class Ticket:
 def _common_prefix(masks: MaskSet) -> str:
     """The prefix to take off all names: wrappers, and everything up to ``backbone.``."""
     first = next(iter(masks), "")
-    head, found, _ = first.rpartition("backbone.")
-    prefix = head + found if found else first[: len(first) - len(strip_wrappers(first))]
+    canonical = strip_wrappers(first.rpartition("backbone.")[2])
+    prefix = first[: len(first) - len(canonical)]
     return prefix if all(name.startswith(prefix) for name in masks) else ""
