@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from lth_core.errors import CheckpointError
-from lth_core.scope import TWINS, join_some, strip_wrappers, unwrap
+from lth_core.scope import TWINS, is_twin, join_some, strip_wrappers, unwrap
 
 HEADS = ("fc.", "head.", "classifier.", "last_linear.")
 """Names that belong to a classifier's or projection head, never to a backbone."""
@@ -31,15 +31,24 @@ def restore(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
     """Sets ``model`` to a snapshot, bit for bit.
 
     Raises:
-        CheckpointError: If names or shapes differ from the model's.
+        CheckpointError: If names, shapes or dtypes differ from the model's, which is not changed
+            then.
     """
-    try:
-        unwrap(model).load_state_dict(dict(weights), strict=True)
-    except RuntimeError as problem:
+    plain = unwrap(model)
+    state = plain.state_dict()
+    problems = [f"{name} is missing" for name in state if name not in weights]
+    problems += [f"{name} has no place" for name in weights if name not in state]
+    for name in state.keys() & weights.keys():
+        have, want = weights[name], state[name]
+        if have.shape != want.shape or have.dtype != want.dtype:
+            problems.append(
+                f"{name} is {have.dtype} {tuple(have.shape)}, not {want.dtype} {tuple(want.shape)}"
+            )
+    if problems:
         raise CheckpointError(
-            f"rewind weights do not fit {type(unwrap(model)).__name__}: "
-            + " ".join(str(problem).split())[:300]
-        ) from None
+            f"rewind weights do not fit {type(plain).__name__}: {join_some(sorted(problems))}"
+        )
+    plain.load_state_dict(dict(weights))
 
 
 def digest(weights: Mapping[str, Tensor]) -> str:
@@ -57,7 +66,7 @@ def load_backbone(path: str | Path) -> dict[str, Tensor]:
     """The backbone's weights in a checkpoint of any known format, with torchvision's names.
 
     Known: torchvision and mmpretrain/mmdet/mmseg files, MoCo's (``encoder_q`` wins over
-    ``encoder_k``), lth's own tickets' dense weights, safetensors, and anything that keeps a
+    ``encoder_k``), lth's own tickets with weights, safetensors, and anything that keeps a
     backbone under one prefix. Heads are left out.
 
     Args:
@@ -70,11 +79,13 @@ def load_backbone(path: str | Path) -> dict[str, Tensor]:
         CheckpointError: If the file is missing, unreadable, unsafe, or holds no backbone.
     """
     state = read_state(path)
+    if any(name.startswith("mask/") for name in state):
+        state = _ticket_weights(path)
     prefix = _backbone_prefix(state)
     found = {
         name[len(prefix) :]: tensor
         for name, tensor in state.items()
-        if name.startswith(prefix) and not name[len(prefix) :].startswith(HEADS + TWINS)
+        if name.startswith(prefix) and not name[len(prefix) :].startswith((*HEADS, *TWINS))
     }
     if not any(tensor.dim() >= 2 for tensor in found.values()):
         raise CheckpointError(
@@ -82,6 +93,15 @@ def load_backbone(path: str | Path) -> dict[str, Tensor]:
             f"{join_some(state) or 'nothing'}"
         )
     return found
+
+
+def _ticket_weights(path: str | Path) -> dict[str, Tensor]:
+    from lth_core.ticket import Ticket  # which stands above this module
+
+    weights = Ticket.load(path).weights
+    if weights is None:
+        raise CheckpointError(f"{path} is a ticket without weights; name a file that holds some")
+    return weights
 
 
 def read_state(path: str | Path) -> dict[str, Tensor]:
@@ -126,15 +146,13 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
 def _backbone_prefix(state: Mapping[str, Tensor]) -> str:
     """Where in ``state`` the backbone lies: by its first block, else by a part called backbone."""
     anchors = ("layer1.0.conv1.weight", "layer1.0.bn1.weight", "features.0.weight")
-    prefixes = [
-        name[: -len(anchor)]
+    prefixes = {
+        name.removesuffix(anchor)
         for anchor in anchors
         for name in state
         if name == anchor or name.endswith("." + anchor)
-    ]
-    prefixes += ["backbone."] if any(name.startswith("backbone.") for name in state) else [""]
-
-    def rank(prefix: str) -> tuple[bool, int]:
-        return any(("." + prefix).find("." + twin) >= 0 for twin in TWINS), len(prefix)
-
-    return min(prefixes, key=rank)
+    }
+    if not prefixes:
+        parts = (("." + name).partition(".backbone.") for name in state)
+        prefixes = {(head + part)[1:] for head, part, _ in parts if part}
+    return min(prefixes or {""}, key=lambda prefix: (is_twin(prefix), len(prefix), prefix))
