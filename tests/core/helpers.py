@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from pathlib import Path
 
 import lth_core as lth
@@ -157,3 +158,18 @@ def mask_sets(draw: st.DrawFn, count: int = 1) -> tuple[lth.MaskSet, ...]:
         lth.MaskSet({n: draw(bool_tensors(st.just(shape))) for n, shape in layout.items()})
         for _ in range(count)
     )
+
+
+class _Trap:
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self):
+        return Path.write_text, (self.marker, "executed")
+
+
+def trap(directory: Path) -> object:
+    """An object that writes ``directory / "marker"`` when it is unpickled."""
+    pickle.loads(pickle.dumps(_Trap(directory / "marker")))
+    (directory / "marker").unlink()  # it was there, so the trap works
+    return _Trap(directory / "marker")

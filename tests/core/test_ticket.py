@@ -26,6 +26,7 @@ from .helpers import (
     random_masks,
     resnet,
     state_bits,
+    trap,
 )
 
 
@@ -490,20 +491,10 @@ def test_missing_fields_are_noticed(tmp_path, field):
     assert lth.Ticket.load(sealed(HEADER, MASK | SURVIVORS, tmp_path / "t")).weights is not None
 
 
-class Trap:
-    """Writes a file when unpickled."""
-
-    def __init__(self, marker: Path) -> None:
-        self.marker = marker
-
-    def __reduce__(self):
-        return Path.write_text, (self.marker, "executed")
-
-
 @pytest.mark.parametrize("writer", [torch.save, lambda o, p: p.write_bytes(pickle.dumps(o))])
 @pytest.mark.parametrize("name", ["t.safetensors", "t.pth"])
 def test_a_pickle_in_disguise_is_not_executed(tmp_path, writer, name):
-    writer({"masks": Trap(tmp_path / "marker")}, tmp_path / name)
+    writer({"masks": trap(tmp_path)}, tmp_path / name)
     with pytest.raises(TicketError, match="is not a ticket"):
         lth.Ticket.load(tmp_path / name)
     assert not (tmp_path / "marker").exists()

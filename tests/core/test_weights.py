@@ -14,7 +14,7 @@ from lth_core.errors import CheckpointError, LTHError, TicketError
 from lth_core.weights import digest, load_backbone, read_state, restore, snapshot
 from torch import nn
 
-from .helpers import Backbone, Classifier, MMLike, MoCoLike, bits, random_masks, state_bits
+from .helpers import Backbone, Classifier, MMLike, MoCoLike, bits, random_masks, state_bits, trap
 
 # ---------------------------------------------------------------------------------------------
 # Snapshots
@@ -236,16 +236,6 @@ def test_what_it_gives_loads_into_torchvisions_model(tmp_path):
 # Refusals
 
 
-class Trap:
-    """Writes a file when unpickled."""
-
-    def __init__(self, marker: Path) -> None:
-        self.marker = marker
-
-    def __reduce__(self):
-        return Path.write_text, (self.marker, "executed")
-
-
 @pytest.mark.parametrize("name", ["w.pth", "w.safetensors", "w.pth.tar", "w"])
 @pytest.mark.parametrize(
     "writer",
@@ -257,7 +247,7 @@ class Trap:
     ids=["zip", "legacy", "pickle"],
 )
 def test_code_in_a_pickle_is_never_executed(tmp_path, name, writer):
-    content = {"state_dict": Backbone().state_dict(), "trap": Trap(tmp_path / "marker")}
+    content = {"state_dict": Backbone().state_dict(), "trap": trap(tmp_path)}
     writer(content, tmp_path / name)
     with pytest.raises(CheckpointError, match="cannot be read as a checkpoint of tensors") as info:
         load_backbone(tmp_path / name)
