@@ -74,6 +74,6 @@ def report(title: str, rows: list[dict[str, Any]], output: str | None) -> None:
         table.add_row(*(f"{v:.4g}" if isinstance(v, float) else str(v) for v in row.values()))
     console = Console()
     console.print(table)
-    console.print({k: v for k, v in machine().items()})
+    console.print(machine())
     if output:
         Path(output).write_text(json.dumps({"machine": machine(), "rows": rows}, indent=2) + "\n")

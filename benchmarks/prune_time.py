@@ -25,7 +25,7 @@ AMOUNT = 0.2
 
 
 def with_lth(model: nn.Module) -> Callable[[], object]:
-    """lth's prune of all that is in scope."""
+    """The prune of lth, of all that is in scope."""
     masks = lth.MaskSet.ones(model, lth.prunable(model))
     return lambda: lth.prune(model, masks, AMOUNT)
 

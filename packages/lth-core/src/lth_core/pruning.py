@@ -13,6 +13,7 @@ from lth_core.errors import MaskError
 from lth_core.masks import MaskSet
 from lth_core.scope import describe_misfit, find_prefixes, locate, unwrap
 from lth_core.scores import get_criterion
+from lth_core.selection import kth_smallest
 
 
 def prune(
@@ -48,16 +49,11 @@ def prune(
         raise MaskError(f"prune: amount is {amount}; it must lie between 0 and 1")
     score, allocate = get_criterion(criterion), get_allocation(allocation)
     weights = _weights_of(model, masks)
-    for name, mask in masks.items():
-        if not bool(torch.isfinite(weights[name][mask.to(weights[name].device)]).all()):
-            raise MaskError(
-                f"prune: {name} holds NaN or infinity, so its weights cannot be ranked; "
-                "training has diverged, lower its learning rate"
-            )
     scores = score(weights, generator)
-    pruned = {name: mask.cpu().clone() for name, mask in masks.items()}
+    pruned = dict(masks)
     for names, count in allocate(masks, amount):
-        _remove_lowest(scores, pruned, names, count)
+        if count:
+            pruned |= _remove_lowest(scores, pruned, names, count)
     return MaskSet(pruned)
 
 
@@ -80,19 +76,23 @@ def _weights_of(model: nn.Module | Mapping[str, Tensor], masks: MaskSet) -> dict
 
 
 def _remove_lowest(
-    scores: Mapping[str, Tensor], masks: dict[str, Tensor], names: list[str], count: int
-) -> None:
-    """Clears ``count`` kept entries of ``masks[names]``, lowest score first, in place."""
-    if count == 0:
-        return
-    values = torch.cat([scores[name].cpu()[masks[name]].reshape(-1) for name in names])
-    threshold = values.kthvalue(count).values
-    remove = values < threshold
-    ties = (values == threshold).nonzero().reshape(-1)
-    remove[ties[: count - int(remove.count_nonzero())]] = True
-    start = 0
-    for name in names:
-        kept = masks[name].clone()
-        stop = start + int(kept.count_nonzero())
-        masks[name].masked_scatter_(kept, ~remove[start:stop])
-        start = stop
+    scores: Mapping[str, Tensor], masks: Mapping[str, Tensor], names: list[str], count: int
+) -> dict[str, Tensor]:
+    """``masks[names]`` without the ``count`` kept entries of the lowest scores, as new masks."""
+    kept = [masks[name].to(scores[name].device) for name in names]
+    for name, mask in zip(names, kept, strict=True):
+        if not bool(torch.isfinite(scores[name]).all() or torch.isfinite(scores[name][mask]).all()):
+            raise MaskError(
+                f"prune: {name} holds NaN or infinity, so its weights cannot be ranked; "
+                "training has diverged, lower its learning rate"
+            )
+    threshold, ties = kth_smallest([scores[name] for name in names], kept, count)
+    remaining: dict[str, Tensor] = {}
+    for name, mask in zip(names, kept, strict=True):
+        score = scores[name].to(threshold.dtype)
+        tied = ((score == threshold) & mask).reshape(-1).nonzero().reshape(-1)
+        left = (mask & (score > threshold)).contiguous()
+        left.view(-1)[tied[ties:]] = True
+        ties -= min(ties, tied.numel())
+        remaining[name] = left.to(masks[name].device)
+    return remaining
