@@ -15,8 +15,10 @@ from __future__ import annotations
 
 import csv
 import fcntl
+import hashlib
 import io
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -32,13 +34,13 @@ from lth_core.errors import ConfigError, RunError, TicketError
 from lth_core.files import load_tensors, save_tensors, write_atomic
 from lth_core.masks import MaskSet
 from lth_core.pruning import prune, sparsity_after
-from lth_core.scope import find_prefixes
 from lth_core.scores import get_criterion
 from lth_core.ticket import Ticket
 from lth_core.weights import digest
 
 REWINDS = ("init", "pretrained", "early")
-TICKET, METRICS, REWIND = "ticket.safetensors", "metrics.json", "rewind.safetensors"
+SETTINGS, REWIND, RESULTS = "imp.json", "rewind.safetensors", "results.csv"
+TICKET, METRICS = "ticket.safetensors", "metrics.json"
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,8 @@ class IMPSettings:
             raise ConfigError("imp.rewind_at goes with rewind='early', as '500it', '2ep' or '5%'")
         if self.rewind_at is not None:
             Point.parse(self.rewind_at)
+        if type(self.seed) is not int:
+            raise ConfigError(f"imp.seed is {self.seed!r}; it must be a whole number")
         if self.first_prune not in ("after", "before"):
             raise ConfigError(f"imp.first_prune is {self.first_prune!r}; use 'after' or 'before'")
         if self.first_prune == "before" and self.rewind == "early":
@@ -109,7 +113,7 @@ class Point:
         Raises:
             ConfigError: If ``text`` is none.
         """
-        match = re.fullmatch(r"(\d+(?:\.\d+)?)(it|ep|%)", text)
+        match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)(it|ep|%)", str(text))
         if match is None or (match[2] == "%" and float(match[1]) > 100):
             raise ConfigError(f"{text!r} is no point in training; write '500it', '2ep' or '5%'")
         return cls(float(match[1]), match[2])
@@ -122,7 +126,7 @@ class Point:
             per_epoch: Steps in one epoch.
         """
         scale = {"it": 1.0, "ep": float(per_epoch), "%": total / 100}[self.unit]
-        return min(round(self.value * scale), total)
+        return round(min(self.value * scale, total))
 
 
 @dataclass
@@ -145,8 +149,13 @@ class Level:
     train: bool = True
 
     def save_rewind(self, weights: Mapping[str, Tensor]) -> None:
-        """Keeps the weights that every later level starts from: the whole model's state."""
-        save_tensors(self.rewind_path, weights, {"digest": digest(weights)})
+        """Keeps the weights that every later level starts from: the whole model's state.
+
+        Raises:
+            RunError: If they cannot be written.
+        """
+        with _writing(self.rewind_path):
+            save_tensors(self.rewind_path, weights, {"digest": digest(weights)})
 
     def load_rewind(self) -> dict[str, Tensor]:
         """The weights to start from.
@@ -202,34 +211,48 @@ def run_imp(
 
     Raises:
         RunError: If another process is at work here, or the directory holds a run with other
-            settings, or a file in it is damaged beyond repair.
+            settings, or a file in it is damaged beyond repair, or cannot be written.
     """
     directory = Path(directory)
-    directory.mkdir(parents=True, exist_ok=True)
+    with _writing(directory):
+        directory.mkdir(parents=True, exist_ok=True)
     with hold(directory) if is_main else _no_lock():
+        if is_main:
+            _sweep(directory)
         _open_run(directory, settings, config or {}, is_main)
         results: list[LevelResult] = []
         masks: MaskSet | None = None
+        rewind = _rewind_digest(directory)
         for index in range(settings.rounds + 1):
             level_dir = directory / f"level_{index:02d}"
-            finished = _read_finished(directory, index, settings.rounds)
+            finished = _read_finished(directory, index, settings.rounds, rewind)
             if finished is None:
                 masks = masks or _level_masks(settings, directory, index, trainer)
                 level = Level(index, level_dir, masks, directory / REWIND)
                 level.train = index > 0 or settings.first_prune == "after"
                 finished, masks = _run_level(settings, directory, level, trainer, is_main)
+                rewind = _rewind_digest(directory) if index == 0 else rewind
             else:
                 masks = None  # read from the ticket when a level needs it
             results.append(finished)
             if is_main:
-                write_atomic(directory / "results.csv", _csv(results))
+                _write(directory / RESULTS, _csv(results))
         return results
+
+
+def _sweep(directory: Path) -> None:
+    """Removes what a killed process left half written."""
+    for folder in (directory, *directory.glob("level_*")):
+        for name in (SETTINGS, RESULTS, REWIND, TICKET, METRICS):
+            for leftover in folder.glob(f".{name}.*"):
+                leftover.unlink(missing_ok=True)
 
 
 def _run_level(
     settings: IMPSettings, directory: Path, level: Level, trainer: LevelTrainer, is_main: bool
 ) -> tuple[LevelResult, MaskSet | None]:
-    weights, metrics = trainer.train(level)
+    weights, measured = trainer.train(level)
+    metrics = {key: float(value) for key, value in measured.items()}
     rewind = level.load_rewind()
     following = None
     if level.index < settings.rounds:
@@ -245,12 +268,18 @@ def _run_level(
         following = trainer.share(following)
     result = LevelResult(level.index, level.masks.sparsity, level.masks.digest(), metrics)
     if is_main:
-        for index, masks in ((level.index, level.masks), (level.index + 1, following)):
-            if masks is not None:
-                parent = level.masks.digest() if index > level.index else None
-                _write_ticket(settings, directory, index, masks, rewind, parent)
-        receipt = asdict(result) | {"rewind": digest(rewind), "trained": digest(weights)}
-        write_atomic(level.directory / METRICS, json.dumps(receipt, indent=2) + "\n")
+        if level.index == 0:  # every other level's was written by the level before it
+            _write_ticket(settings, directory, 0, level.masks, rewind, None)
+        if following is not None:
+            _write_ticket(settings, directory, level.index + 1, following, rewind, result.digest)
+        receipt = asdict(result) | {
+            "rewind": digest(rewind),
+            "trained": digest(weights),
+            "next": following.digest() if following is not None else None,
+        }
+        receipt["checksum"] = _checksum(receipt)
+        # Last of all: a level counts as finished once this file is whole.
+        _write(level.directory / METRICS, json.dumps(receipt, indent=2) + "\n")
     return result, following
 
 
@@ -262,13 +291,11 @@ def _write_ticket(
     rewind: Mapping[str, Tensor],
     parent: str | None,
 ) -> None:
-    path = directory / f"level_{index:02d}" / TICKET
-    if path.exists() and parent is None:
-        return  # written, with its parent, when the level before was finished
     meta = {
         "level": index,
         "nominal_sparsity": sparsity_after(index, settings.amount),
         "rewind": settings.rewind,
+        "rewind_digest": digest(rewind),
         "criterion": settings.criterion,
         "allocation": settings.allocation,
         "stem": settings.stem,
@@ -276,13 +303,7 @@ def _write_ticket(
         "parent": parent,
         "run": directory.name,
     }
-    Ticket(masks, _backbone_of(rewind, masks), meta).save(path)
-
-
-def _backbone_of(weights: Mapping[str, Tensor], masks: MaskSet) -> dict[str, Tensor]:
-    """The part of a model's state that lies beside the masked weights."""
-    prefix = find_prefixes(masks, weights)[0]
-    return {n.removeprefix(prefix): t for n, t in weights.items() if n.startswith(prefix)}
+    Ticket(masks, dict(rewind), meta).save(directory / f"level_{index:02d}" / TICKET)
 
 
 def _level_masks(
@@ -293,37 +314,61 @@ def _level_masks(
     return Ticket.load(directory / f"level_{index:02d}" / TICKET).masks
 
 
-def _read_finished(directory: Path, index: int, rounds: int) -> LevelResult | None:
-    """The level's result if every file that later levels need verifies, else None."""
+def _read_finished(
+    directory: Path, index: int, rounds: int, rewind: str | None
+) -> LevelResult | None:
+    """The level's result if all that it left verifies and belongs together, else None.
+
+    Args:
+        directory: The run's directory.
+        index: The level.
+        rounds: The last level.
+        rewind: Digest of the rewind weights as they are now, None if they are missing or damaged.
+    """
     try:
-        text = (directory / f"level_{index:02d}" / METRICS).read_text()
-        receipt = json.loads(text)
-        result = LevelResult(
+        receipt = json.loads((directory / f"level_{index:02d}" / METRICS).read_text())
+        sealed = receipt.pop("checksum") == _checksum(receipt)
+        if not sealed or receipt["index"] != index or receipt["rewind"] != rewind:
+            return None
+        for k, wanted in ((index, receipt["digest"]), (index + 1, receipt["next"])):
+            if k > rounds:
+                continue
+            ticket = Ticket.load(directory / f"level_{k:02d}" / TICKET)
+            if (ticket.masks.digest(), ticket.meta["level"]) != (wanted, k):
+                return None
+            if ticket.meta["rewind_digest"] != rewind:
+                return None
+        return LevelResult(
             receipt["index"], receipt["sparsity"], receipt["digest"], receipt["metrics"]
         )
-        for k in {index, min(index + 1, rounds)}:
-            ticket = Ticket.load(directory / f"level_{k:02d}" / TICKET)
-            if k == index and ticket.masks.digest() != result.digest:
-                return None
-        Level(index, directory, ticket.masks, directory / REWIND).load_rewind()
-    except (OSError, ValueError, KeyError, TypeError, TicketError, RunError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, TicketError):
         return None
-    return result
+
+
+def _rewind_digest(directory: Path) -> str | None:
+    try:
+        return load_tensors(directory / REWIND, RunError, "rewind weights")[1]["digest"]
+    except (RunError, KeyError):
+        return None
+
+
+def _checksum(receipt: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(receipt, sort_keys=True).encode()).hexdigest()
 
 
 def _open_run(
     directory: Path, settings: IMPSettings, config: Mapping[str, Any], is_main: bool
 ) -> None:
     """Writes ``imp.json``, or compares it with what is asked for now."""
-    path = directory / "imp.json"
+    path = directory / SETTINGS
     wanted = json.loads(json.dumps({"imp": asdict(settings), "config": config}, default=str))
     if not path.exists():
         if is_main:
-            write_atomic(path, json.dumps(wanted, indent=2, sort_keys=True) + "\n")
+            _write(path, json.dumps(wanted, indent=2, sort_keys=True) + "\n")
         return
     try:
         stored = json.loads(path.read_text())
-    except ValueError:
+    except (OSError, ValueError):
         raise RunError(f"{path} is damaged; move {directory} away and start again") from None
     differences = list(_differences(stored, wanted))
     if differences:
@@ -337,6 +382,9 @@ def _differences(old: Any, new: Any, where: str = "") -> Iterator[str]:
     if isinstance(old, dict) and isinstance(new, dict):
         for key in sorted(old.keys() | new.keys()):
             yield from _differences(old.get(key), new.get(key), f"{where}.{key}".lstrip("."))
+    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        for index, (before, after) in enumerate(zip(old, new, strict=True)):
+            yield from _differences(before, after, f"{where}[{index}]")
     elif old != new:
         yield f"{where} was {old!r}, now {new!r}"
 
@@ -354,16 +402,51 @@ def _csv(results: list[LevelResult]) -> str:
 
 
 @contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Tells what could not be written and why, instead of a traceback."""
+    try:
+        yield
+    except OSError as problem:
+        raise RunError(f"{path} cannot be written: {problem.strerror or problem}") from None
+
+
+def _write(path: Path, text: str) -> None:
+    with _writing(path):
+        write_atomic(path, text)
+
+
+_locks: set[int] = set()
+
+
+def _close_locks() -> None:
+    for descriptor in _locks:
+        os.close(descriptor)
+    _locks.clear()
+
+
+# A data loader's worker would else keep the lock of a run that was killed, and refuse its restart.
+os.register_at_fork(after_in_child=_close_locks)
+
+
+@contextmanager
 def hold(directory: Path) -> Iterator[None]:
     """Holds the run directory; the lock goes with the process, however it ends."""
-    with open(directory / ".lock", "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise RunError(
-                f"another process is at work in {directory}; wait for it or use another directory"
-            ) from None
+    with _writing(directory / ".lock"):
+        descriptor = os.open(directory / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise RunError(
+            f"another process is at work in {directory}; wait for it or use another directory"
+        ) from None
+    _locks.add(descriptor)
+    try:
         yield
+    finally:
+        if descriptor in _locks:
+            _locks.remove(descriptor)
+            os.close(descriptor)
 
 
 @contextmanager
