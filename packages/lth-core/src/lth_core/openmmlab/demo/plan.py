@@ -1,0 +1,340 @@
+"""What the demo consists of: jobs, what each needs, and which stage each belongs to."""
+
+from __future__ import annotations
+
+import graphlib
+import importlib.util
+from collections.abc import Container, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from lth_core.errors import ConfigError
+from lth_core.imp import TICKET
+from lth_core.pruning import sparsity_after
+
+STAGES = ("pretrain", "imp", "cls", "det", "seg", "report")
+"""In their order. Each is also the first part of its jobs' names."""
+
+CHECKPOINT = "final.pth"
+"""The trained weights of every training, in its directory."""
+
+PICTURED = 3
+"""How many test images are shown."""
+
+TRUTH = "truth"
+"""In pictures' names, beside those of starts."""
+
+
+@dataclass(frozen=True)
+class Pretraining:
+    """A way of pre-training.
+
+    Attributes:
+        title: What reports call it.
+        config: The config that pre-trains.
+        metric: What its trainings are measured by, as mmengine calls it.
+    """
+
+    title: str
+    config: str
+    metric: str
+
+
+PRETRAININGS = {
+    "labels": Pretraining("labels", "lth_cls::cls/pretrain_supervised_digits.py", "accuracy/top1"),
+    "simclr": Pretraining("SimCLR", "lth_cls::cls/pretrain_simclr_digits.py", "loss"),
+    "mocov2": Pretraining("MoCo v2", "lth_cls::cls/pretrain_mocov2_digits.py", "loss"),
+}
+
+
+@dataclass(frozen=True)
+class Task:
+    """A downstream task.
+
+    Attributes:
+        title: What reports call it.
+        config: The config that trains it.
+        metric: What it is measured by, as mmengine calls it.
+        label: What reports call that.
+        scale: Factor that brings mmengine's number to the report's: accuracy in per cent, mean
+            average precision and mean intersection over union between 0 and 1.
+        digits: Digits behind the point in reports.
+    """
+
+    title: str
+    config: str
+    metric: str
+    label: str
+    scale: float
+    digits: int
+
+
+TASKS = {
+    "cls": Task(
+        "classification", "lth_cls::cls/digits_resnet18.py", "accuracy/top1", "accuracy %", 1.0, 1
+    ),
+    "det": Task("detection", "lth_det::det/digits_fcos.py", "pascal_voc/mAP", "mAP50", 1.0, 3),
+    "seg": Task("segmentation", "lth_seg::seg/digits_deeplabv3plus.py", "mIoU", "mIoU", 0.01, 3),
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What can be varied about the demo.
+
+    Args:
+        seed: Of weights, order of data, and random masks.
+        rounds: Prunes of each chain; levels 0 ... rounds are trained.
+        amount: Fraction of the remaining weights that each prune removes.
+        levels: Levels whose tickets the tasks are trained from.
+        random_levels: Levels with a random mask of the same sparsity as a control.
+        imp_epochs: Length of a round, in epochs.
+        pictured: The pre-training whose models are shown at work.
+        overrides: Config settings by stage, dots between keys, on top of all others:
+            ``{"det": {"train_cfg.max_epochs": 2}}``.
+    """
+
+    seed: int = 0
+    rounds: int = 10
+    amount: float = 0.2
+    levels: tuple[int, ...] = (6, 10)
+    random_levels: tuple[int, ...] = (10,)
+    imp_epochs: int = 4
+    pictured: str = "labels"
+    overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, order=True)
+class Start:
+    """What a training starts from: the dense backbone, a ticket, or a random mask."""
+
+    kind: str
+    level: int
+
+    @property
+    def name(self) -> str:
+        """As in a job's name: ``dense``, ``ticket_10``, ``random_10``."""
+        return "dense" if self.kind == "dense" else f"{self.kind}_{self.level:02d}"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One piece of work, done by one process.
+
+    Attributes:
+        stage: The stage it belongs to.
+        path: The rest of its name: pre-training and start, or what is pictured.
+        config: The config it trains, or whose model and data it pictures.
+        options: Settings on top of the config, dots between keys.
+        files: Files of other jobs that it reads: by the config key that names the file (or by
+            any name, for pictures), the job and the file's place in its directory.
+        outputs: Files in its own directory that are part of the result.
+        seconds: How long it may take on one core: a first guess, corrected while working.
+    """
+
+    stage: str
+    path: tuple[str, ...]
+    config: str
+    options: Mapping[str, Any]
+    files: Mapping[str, tuple[str, str]]
+    outputs: tuple[str, ...]
+    seconds: float
+    start: Start | None = None
+
+    @property
+    def name(self) -> str:
+        """Unique, and the job's directory: ``cls/simclr/ticket_10``."""
+        return "/".join((self.stage, *self.path))
+
+    @property
+    def pretraining(self) -> str:
+        """Key of its pre-training in :data:`PRETRAININGS`."""
+        return self.path[0]
+
+    @property
+    def kind(self) -> str:
+        """Jobs of one kind take about the same time."""
+        return self.stage if self.stage in TASKS else self.name
+
+    @property
+    def package(self) -> str:
+        """The package whose config it runs."""
+        return self.config.partition("::")[0]
+
+    @property
+    def installed(self) -> bool:
+        """Whether that package can be imported."""
+        return importlib.util.find_spec(self.package) is not None
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """Names of the jobs whose results it reads."""
+        return frozenset(name for name, _ in self.files.values())
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All jobs, those that are needed before those that need them."""
+
+    settings: Settings
+    jobs: Mapping[str, Job]
+
+    def wanted(self, stages: Iterable[str]) -> list[str]:
+        """Names of the jobs of ``stages`` and of all that they need, in order."""
+        found = {name for name, job in self.jobs.items() if job.stage in set(stages)}
+        for name in reversed(self.order):
+            if name in found:
+                found |= self.jobs[name].needs
+        return [name for name in self.order if name in found]
+
+    def drawable(self, finished: Container[str]) -> list[str]:
+        """Names of the finished jobs, and of the pictures that can be drawn from them, in order."""
+        return [
+            name
+            for name in self.order
+            if name in finished
+            or (
+                self.jobs[name].stage == "report"
+                and all(n in finished for n in self.jobs[name].needs)
+            )
+        ]
+
+    @cached_property
+    def order(self) -> tuple[str, ...]:
+        """All names, those that are needed first."""
+        graph = {name: job.needs for name, job in self.jobs.items()}
+        return tuple(graphlib.TopologicalSorter(graph).static_order())
+
+
+def build_plan(settings: Settings) -> Plan:
+    """The jobs of the demo.
+
+    Raises:
+        ConfigError: If the settings name levels that the chains do not reach, or nothing to
+            compare the tickets with.
+    """
+    for level in settings.levels:
+        if not 1 <= level <= settings.rounds:
+            raise ConfigError(f"demo: level {level} is not one of 1 ... {settings.rounds}")
+    if not settings.random_levels or not set(settings.random_levels) <= set(settings.levels):
+        raise ConfigError("demo: random_levels must name some of the levels, to compare with")
+    jobs = []
+    for name in PRETRAININGS:
+        jobs += [_pretrain(settings, name), _chain(settings, name)]
+    for task in TASKS:
+        for name in PRETRAININGS:
+            jobs += [_train(settings, task, name, start) for start in starts(settings)]
+    jobs += [_pictures(settings, task) for task in ("det", "seg")]
+    return Plan(settings, {job.name: job for job in jobs})
+
+
+def starts(settings: Settings) -> list[Start]:
+    """What every task is trained from, in the order of the table."""
+    tickets = [Start("ticket", level) for level in settings.levels]
+    return [Start("dense", 0), *tickets, *(Start("random", k) for k in settings.random_levels)]
+
+
+def sparsity_text(level: int, amount: float) -> str:
+    """Sparsity of a level, as ``73.79 %``."""
+    return f"{100 * sparsity_after(level, amount):.2f} %"
+
+
+def require_packages(stage: str, plan: Plan, wanted: Iterable[str]) -> None:
+    """Looks whether the packages that the wanted jobs run are installed.
+
+    Raises:
+        ConfigError: Naming the first that is not, and how to install it.
+    """
+    for name in wanted:
+        if not plan.jobs[name].installed:
+            package = plan.jobs[name].package.replace("_", "-")
+            raise ConfigError(
+                f"lth demo --stage {stage} needs {package}: pip install packages/{package}"
+            )
+
+
+def _common(settings: Settings, stage: str) -> dict[str, Any]:
+    """Options of every training of a stage."""
+    return {
+        "randomness.seed": settings.seed,
+        # One checkpoint at the end, without the optimizer: nothing shorter than a minute is
+        # worth more.
+        "default_hooks.checkpoint": {
+            "type": "CheckpointHook",
+            "interval": -1,
+            "save_last": True,
+            "save_optimizer": False,
+            "save_param_scheduler": False,
+            "filename_tmpl": CHECKPOINT,
+        },
+        **settings.overrides.get(stage, {}),
+    }
+
+
+def _pretrain(settings: Settings, name: str) -> Job:
+    return Job(
+        stage="pretrain",
+        path=(name,),
+        config=PRETRAININGS[name].config,
+        options=_common(settings, "pretrain"),
+        files={},
+        outputs=(CHECKPOINT,),
+        seconds=45 if name == "labels" else 32,
+    )
+
+
+def _chain(settings: Settings, name: str) -> Job:
+    imp = {
+        "rounds": settings.rounds,
+        "amount": settings.amount,
+        "rewind": "pretrained",
+        "seed": settings.seed,
+    }
+    return Job(
+        stage="imp",
+        path=(name,),
+        config=PRETRAININGS[name].config,
+        options={
+            "train_cfg.max_epochs": settings.imp_epochs,
+            "imp": imp,
+            **_common(settings, "imp"),
+        },
+        files={"load_from": (f"pretrain/{name}", CHECKPOINT)},
+        outputs=tuple(f"level_{k:02d}/{TICKET}" for k in range(settings.rounds + 1)),
+        seconds=70 if name == "labels" else 55,
+    )
+
+
+def _train(settings: Settings, task: str, name: str, start: Start) -> Job:
+    files = {"ticket.path": (f"imp/{name}", f"level_{start.level:02d}/{TICKET}")}
+    options = _common(settings, task)
+    if start.kind == "random":
+        # Other weights survive than the ticket's, with the values of the same pre-training.
+        files["ticket.weights"] = (f"pretrain/{name}", CHECKPOINT)
+        options["ticket.variant"] = {"type": "random", "seed": settings.seed}
+    return Job(
+        stage=task,
+        path=(name, start.name),
+        config=TASKS[task].config,
+        options=options,
+        files=files,
+        outputs=(CHECKPOINT,),
+        seconds={"cls": 9.0, "det": 22.0, "seg": 22.0}[task],
+        start=start,
+    )
+
+
+def _pictures(settings: Settings, task: str) -> Job:
+    last = settings.random_levels[-1]
+    shown = [Start("dense", 0), Start("ticket", last), Start("random", last)]
+    files = {s.name: (f"{task}/{settings.pictured}/{s.name}", CHECKPOINT) for s in shown}
+    return Job(
+        stage="report",
+        path=(task,),
+        config=TASKS[task].config,
+        options={},
+        files=files,
+        outputs=tuple(f"{i}_{s}.jpg" for i in range(PICTURED) for s in (TRUTH, *files)),
+        seconds=3,
+    )

@@ -1,0 +1,181 @@
+"""What is shown while jobs run: a live view on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from lth_core.openmmlab.demo.plan import PRETRAININGS, STAGES, TASKS, Job, Plan, sparsity_text
+
+if TYPE_CHECKING:
+    from lth_core.openmmlab.demo.run import State
+    from lth_core.openmmlab.demo.store import Result
+
+
+class View(Protocol):
+    """Shows what goes on."""
+
+    @contextmanager
+    def showing(self, state: State) -> Iterator[None]:
+        """Shows ``state`` while the block runs."""
+        yield
+
+    def update(self) -> None:
+        """The state has changed, or some time has passed."""
+
+    def finished(self, job: Job, result: Result) -> None:
+        """A job has come to its end."""
+
+
+def choose_view(console: Console) -> View:
+    """The view that suits where ``console`` writes to."""
+    return LiveView(console) if console.is_terminal else PlainView(console)
+
+
+class PlainView:
+    """One line per finished job: for logs and pipes."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+
+    @contextmanager
+    def showing(self, state: State) -> Iterator[None]:
+        """Says what will be done, and shows the rest as it happens."""
+        self.state = state
+        pending = len(state.pending)
+        if pending:
+            line = f"{pending} jobs on {state.workers} {_plural('process', state.workers)}"
+            line += f", {state.reused} finished before" if state.reused else ""
+            self._print(f"{line}; about {clock(state.left())}")
+        yield
+
+    def update(self) -> None:
+        """Nothing: a job's progress is worth no line."""
+
+    def finished(self, job: Job, result: Result) -> None:
+        """Prints the job's line."""
+        state = self.state
+        count = f"[{len(state.results)}/{len(state.wanted)}]"
+        times = f"{clock(state.elapsed)} elapsed, about {clock(state.left())} left"
+        outcome = outcome_text(job, result)
+        self._print(f"{count} {title(state.plan, job)}: {outcome}; {times}")
+
+    def _print(self, line: str) -> None:
+        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+class LiveView:
+    """Bars for the whole and for each running job, under the lines of finished ones."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+
+    @contextmanager
+    def showing(self, state: State) -> Iterator[None]:
+        """Draws the state until the block is left."""
+        self.state = state
+        if not state.pending:
+            yield
+            return
+        # The main loop draws, several times a second: no thread of rich's own is needed.
+        with Live(
+            self._draw(), console=self.console, auto_refresh=False, transient=True
+        ) as self.live:
+            yield
+
+    def update(self) -> None:
+        """Draws again."""
+        self.live.update(self._draw(), refresh=True)
+
+    def finished(self, job: Job, result: Result) -> None:
+        """Leaves the job's line above the bars."""
+        name = title(self.state.plan, job)
+        line = Text.assemble(
+            ("✓ ", "green"), f"{name:<44}", (outcome_text(job, result), "bold"),
+            (f"  {result.seconds:.0f} s", "dim"),
+        )  # fmt: skip
+        self.live.console.print(line)
+
+    def _draw(self) -> RenderableType:
+        state = self.state
+        total, done = len(state.wanted), len(state.results)
+        elapsed, left = state.elapsed, state.left()
+        head = Table.grid(padding=(0, 2))
+        head.add_row(
+            Text("lth demo", "bold"),
+            ProgressBar(total=elapsed + left or 1, completed=elapsed, width=30),
+            f"{done}/{total} jobs",
+            f"{clock(elapsed)} elapsed",
+            Text(f"about {clock(left)} left", "cyan"),
+        )
+        rows = Table.grid(padding=(0, 2))
+        for running in state.running:
+            job = running.job
+            bar = ProgressBar(total=1.0, completed=running.done, width=20)
+            note = _level_text(state.plan, job, running.done)
+            rows.add_row(Text("•", "cyan"), title(state.plan, job), bar, Text(note, "dim"))
+        return Group(Text(""), head, self._stages(), rows)
+
+    def _stages(self) -> Text:
+        state = self.state
+        line = Text()
+        for stage in STAGES:
+            names = [n for n in state.wanted if state.plan.jobs[n].stage == stage]
+            done = sum(n in state.results for n in names)
+            if names:
+                at_work = any(r.job.stage == stage for r in state.running)
+                style = "green" if done == len(names) else "bold cyan" if at_work else "dim"
+                line.append(f"{stage} {done}/{len(names)}   ", style)
+        return line
+
+
+def title(plan: Plan, job: Job) -> str:
+    """What a job is called on the screen: ``det · SimCLR · ticket 89.26 %``."""
+    if job.stage == "report":
+        return f"report · pictures of {TASKS[job.path[0]].title}"
+    parts = [job.stage, PRETRAININGS[job.path[0]].title]
+    if job.start is not None:
+        level = job.start.level
+        sparsity = f" {sparsity_text(level, plan.settings.amount)}" if level else ""
+        parts.append(f"{job.start.kind}{sparsity}")
+    return " · ".join(parts)
+
+
+def outcome_text(job: Job, result: Result) -> str:
+    """The result in a few words."""
+    if job.stage in TASKS:
+        task = TASKS[job.stage]
+        value = f"{task.scale * result.metrics[task.metric]:.{task.digits}f}"
+        return f"{task.label.removesuffix(' %')} {value}{' %' * task.label.endswith(' %')}"
+    if job.stage == "imp":
+        last = result.levels[-1]
+        return f"levels 0 to {last.level}, sparsity up to {100 * last.sparsity:.2f} %"
+    if job.stage == "pretrain":
+        metric = PRETRAININGS[job.path[0]].metric
+        return f"{metric} {result.metrics[metric]:.2f}" if metric in result.metrics else "trained"
+    return "drawn"
+
+
+def clock(seconds: float) -> str:
+    """Minutes and seconds: ``4:05``."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02d}"
+
+
+def _level_text(plan: Plan, job: Job, done: float) -> str:
+    if job.stage != "imp":
+        return f"{100 * done:.0f} %"
+    levels = plan.settings.rounds + 1
+    level = min(int(done * levels), levels - 1)
+    return f"level {level} of {levels - 1}, {sparsity_text(level, plan.settings.amount)}"
+
+
+def _plural(word: str, count: int) -> str:
+    return word if count == 1 else word + "es"

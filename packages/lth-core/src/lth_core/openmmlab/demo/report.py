@@ -1,0 +1,364 @@
+"""What a run ends with: the table on the screen, ``results.csv`` and ``report.html``.
+
+All three are made from the same :class:`Row` objects, and those from the jobs' results.
+"""
+
+from __future__ import annotations
+
+import base64
+import csv
+import datetime
+import importlib.metadata
+import io
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from rich.console import Console
+from rich.table import Table
+
+import lth_core
+from lth_core.files import write_atomic
+from lth_core.imp import TICKET
+from lth_core.openmmlab.demo import plots
+from lth_core.openmmlab.demo.plan import (
+    PICTURED,
+    PRETRAININGS,
+    STAGES,
+    TASKS,
+    TRUTH,
+    Plan,
+    Start,
+    sparsity_text,
+    starts,
+)
+from lth_core.openmmlab.demo.progress import clock
+from lth_core.openmmlab.demo.store import Result, Store
+from lth_core.ticket import Ticket
+
+RESULTS, REPORT = "results.csv", "report.html"
+MISSING = "–"
+_MODULES = ("torch", "torchvision", "mmengine", "mmcv", "mmpretrain", "mmdet", "mmseg", "numpy")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measured number.
+
+    Attributes:
+        task: ``cls``, ``det``, ``seg``; ``pretrain`` and ``imp`` for the pre-training task itself.
+        pretraining: ``labels``, ``simclr``, ``mocov2``.
+        start: ``dense``, ``ticket`` or ``random``.
+        level: Prunes behind the mask.
+        sparsity: Pruned fraction of the weights in scope.
+        seed: Of the training.
+        metric: What ``value`` is, in words without spaces.
+        value: The number.
+        seconds: How long the training took, on one core.
+    """
+
+    task: str
+    pretraining: str
+    start: str
+    level: int
+    sparsity: float
+    seed: int
+    metric: str
+    value: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A run that is over.
+
+    Attributes:
+        plan: What was run.
+        store: Where.
+        results: All that is finished.
+        command: How it was called.
+        workers: How many processes it could use.
+        seconds: How long it took.
+        reused: How many of its jobs had been finished before.
+        total: How many jobs it had.
+    """
+
+    plan: Plan
+    store: Store
+    results: Mapping[str, Result]
+    command: str
+    workers: int
+    seconds: float
+    reused: int
+    total: int
+
+
+METRICS = {
+    "accuracy/top1": "accuracy", "pascal_voc/mAP": "mAP50", "mIoU": "mIoU", "loss": "loss",
+}  # fmt: skip
+"""Names of metrics in ``results.csv``, by mmengine's."""
+
+
+def make_rows(summary: Summary) -> list[Row]:
+    """All numbers, in the order of the stages, pre-trainings and starts."""
+    rows = []
+    seed = summary.plan.settings.seed
+    for stage in STAGES:
+        for job in summary.plan.jobs.values():
+            result = summary.results.get(job.name)
+            if job.stage != stage or stage == "report" or result is None:
+                continue
+            if stage in TASKS and job.start is not None:
+                task = TASKS[stage]
+                measured = [(job.start, result.sparsity, result.metrics, result.seconds)]
+                metric, scale = task.metric, task.scale
+            else:
+                metric, scale = PRETRAININGS[job.path[0]].metric, 1.0
+                measured = [
+                    (_start(row.level), row.sparsity, row.metrics, row.seconds)
+                    for row in result.levels
+                ] or [(_start(0), 0.0, result.metrics, result.seconds)]
+            rows += [
+                Row(
+                    task=stage,
+                    pretraining=job.path[0],
+                    start=start.kind,
+                    level=start.level,
+                    sparsity=round(sparsity, 6),
+                    seed=seed,
+                    metric=METRICS[metric],
+                    value=round(scale * metrics[metric], 6),
+                    seconds=round(seconds, 2),
+                )
+                for start, sparsity, metrics, seconds in measured
+                if metric in metrics
+            ]
+    return rows
+
+
+def _start(level: int) -> Start:
+    return Start("ticket" if level else "dense", level)
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of the table.
+
+    Attributes:
+        pretraining: Its title.
+        start: ``dense``, ``ticket``, ``random``.
+        sparsity: In per cent, as text.
+        cells: A text for each task, in their order.
+        losses: For each task, the difference to dense as text, empty where there is none.
+        first: Whether it is the first of its pre-training.
+    """
+
+    pretraining: str
+    start: str
+    sparsity: str
+    cells: tuple[str, ...]
+    losses: tuple[str, ...]
+    first: bool
+
+    def marked(self) -> list[tuple[str, str]]:
+        """Each cell with its difference to dense."""
+        return list(zip(self.cells, self.losses, strict=True))
+
+
+def make_table(plan: Plan, rows: list[Row]) -> list[Line]:
+    """The table's lines: one for each pre-training and start that anything was trained from."""
+    found = {(r.task, r.pretraining, Start(r.start, r.level)): r for r in rows if r.task in TASKS}
+    lines: list[Line] = []
+    for name, pretraining in PRETRAININGS.items():
+        first = True
+        for start in starts(plan.settings):
+            mine = [found.get((task, name, start)) for task in TASKS]
+            dense = [found.get((task, name, Start("dense", 0))) for task in TASKS]
+            known = next((row for row in mine if row is not None), None)
+            if known is None:
+                continue
+            lines.append(
+                Line(
+                    pretraining.title,
+                    start.kind,
+                    f"{100 * known.sparsity:.2f}",
+                    tuple(_cell(row) for row in mine),
+                    tuple(_loss(row, base) for row, base in zip(mine, dense, strict=True)),
+                    first,
+                )
+            )
+            first = False
+    return lines
+
+
+def _cell(row: Row | None) -> str:
+    return MISSING if row is None else f"{row.value:.{TASKS[row.task].digits}f}"
+
+
+def _loss(row: Row | None, dense: Row | None) -> str:
+    if row is None or dense is None or row is dense:
+        return ""
+    text = f"{row.value - dense.value:+.{TASKS[row.task].digits}f}"
+    return text.replace("-", "−")
+
+
+def show(summary: Summary, console: Console) -> None:
+    """Prints the table and where the files are."""
+    plan = summary.plan
+    table = Table(title="What each start leads to", caption=caption(plan), title_justify="left")
+    for heading in ("pre-training", "start"):
+        table.add_column(heading)
+    for heading in ("sparsity %", *(f"{key} {task.label}" for key, task in TASKS.items())):
+        table.add_column(heading, justify="right")
+    lines = make_table(plan, make_rows(summary))
+    for line in lines:
+        if line.first and table.row_count:
+            table.add_section()
+        name = line.pretraining if line.first else ""
+        table.add_row(name, line.start, line.sparsity, *line.cells)
+    if lines:
+        console.print(table)
+    for file in (RESULTS, REPORT):
+        console.print(_shown(summary.store.root / file), highlight=False, soft_wrap=True)
+    console.print(_total(summary), highlight=False, soft_wrap=True)
+
+
+def caption(plan: Plan) -> str:
+    """What the numbers are, in one sentence."""
+    return (
+        f"One training each, seed {plan.settings.seed}: an example, not evidence. "
+        "Differences of a point can be chance."
+    )
+
+
+def _total(summary: Summary) -> str:
+    work = sum(result.seconds for result in summary.results.values())
+    text = f"total {clock(summary.seconds)} on {summary.workers} processes"
+    if summary.reused:
+        text += f", {summary.reused} of {summary.total} jobs finished before"
+    return f"{text}; all trainings together {clock(work)}"
+
+
+def _shown(path: Path) -> str:
+    """A path as short as it can be."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def write(summary: Summary) -> None:
+    """Writes ``results.csv`` and ``report.html``."""
+    rows = make_rows(summary)
+    out = io.StringIO()
+    writer = csv.DictWriter(out, [f.name for f in fields(Row)], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(asdict(row) for row in rows)
+    write_atomic(summary.store.root / RESULTS, out.getvalue())
+    write_atomic(summary.store.root / REPORT, _html(summary, rows))
+
+
+def _html(summary: Summary, rows: list[Row]) -> str:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    settings = summary.plan.settings
+    curves, rounds = [], []
+    for key, task in TASKS.items():
+        if mine := [row for row in rows if row.task == key]:
+            curves.append((task.title, plots.curve(mine, task.label, key)))
+    for name, pretraining in PRETRAININGS.items():
+        if mine := [row for row in rows if row.task == "imp" and row.pretraining == name]:
+            rounds.append((pretraining.title, plots.rounds(mine, mine[0].metric, name)))
+    return environment.get_template("report.html.j2").render(
+        settings=settings,
+        tasks=TASKS,
+        colours=[(PRETRAININGS[name].title, colour) for name, colour in plots.COLOURS.items()],
+        table=make_table(summary.plan, rows),
+        caption=caption(summary.plan),
+        curves=curves,
+        rounds=rounds,
+        layers=_layers(summary),
+        pictures=_pictures(summary),
+        pictured=PRETRAININGS[settings.pictured].title,
+        pictured_sparsity=sparsity_text(settings.random_levels[-1], settings.amount),
+        stages=_stages(summary),
+        total=clock(summary.seconds),
+        summary=summary,
+        versions=_versions(),
+        date=datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
+    )
+
+
+def _layers(summary: Summary) -> list[tuple[str, str]]:
+    """For each level that tasks start from: its sparsity, and the drawing of its layers."""
+    drawings = []
+    for level in summary.plan.settings.levels:
+        tickets = {}
+        for name in PRETRAININGS:
+            if f"imp/{name}" in summary.results:
+                path = summary.store.directory(f"imp/{name}") / f"level_{level:02d}" / TICKET
+                tickets[name] = Ticket.load(path).masks
+        if tickets:
+            sparsity = f"{100 * next(iter(tickets.values())).sparsity:.2f} %"
+            layers = {name: masks.layer_sparsity() for name, masks in tickets.items()}
+            drawings.append((sparsity, plots.layers(layers, str(level))))
+    return drawings
+
+
+def _pictures(summary: Summary) -> list[dict[str, Any]]:
+    """For each task: headings, and rows of images as data URLs."""
+    found = []
+    for job in summary.plan.jobs.values():
+        if job.stage != "report" or job.name not in summary.results:
+            continue
+        columns = [TRUTH, *job.files]
+        scores = [""]
+        for source, _ in job.files.values():
+            task = TASKS[job.path[0]]
+            value = task.scale * summary.results[source].metrics[task.metric]
+            scores.append(f"{task.label} {value:.{task.digits}f}")
+        directory = summary.store.directory(job.name)
+        found.append(
+            {
+                "title": TASKS[job.path[0]].title,
+                "columns": [name.partition("_")[0] for name in columns],
+                "scores": scores,
+                "rows": [
+                    [_data_url(directory / f"{i}_{column}.jpg") for column in columns]
+                    for i in range(PICTURED)
+                ],
+            }
+        )
+    return found
+
+
+def _data_url(path: Path) -> str:
+    return "data:image/jpeg;base64," + base64.b64encode(path.read_bytes()).decode()
+
+
+def _stages(summary: Summary) -> list[tuple[str, int, str]]:
+    """For each stage: its jobs that are finished, and the time they took together."""
+    found = []
+    for stage in STAGES:
+        done = [r for n, r in summary.results.items() if n.startswith(f"{stage}/")]
+        if done:
+            found.append((stage, len(done), clock(sum(result.seconds for result in done))))
+    return found
+
+
+def _versions() -> dict[str, str]:
+    """Of Python and of what the numbers depend on; distributions may go by several names."""
+    distributions = importlib.metadata.packages_distributions()
+    versions = {"lth": lth_core.__version__, "python": platform.python_version()}
+    for module in _MODULES:
+        for name in distributions.get(module, [])[:1]:
+            versions[name] = importlib.metadata.version(name)
+    return versions

@@ -1,0 +1,282 @@
+"""Runs a plan's jobs in a few processes, the longest way to the end first."""
+
+from __future__ import annotations
+
+import graphlib
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from multiprocessing.sharedctypes import RawArray
+from types import TracebackType
+from typing import Any
+
+from lth_core.errors import LTHError
+from lth_core.openmmlab.demo.plan import Job, Plan
+from lth_core.openmmlab.demo.progress import View
+from lth_core.openmmlab.demo.store import Result, Store
+from lth_core.openmmlab.demo.worker import Failure, Order, Share, serve
+
+TICK = 0.25
+"""Seconds between looks at what goes on."""
+
+
+class JobError(LTHError):
+    """A job has failed, or its process has died."""
+
+
+@dataclass
+class Running:
+    """A job at work.
+
+    Attributes:
+        job: The job.
+        since: When it was handed out, on the clock of ``time.monotonic``.
+        done: How much of it is done, 0 to 1.
+    """
+
+    job: Job
+    since: float
+    done: float = 0.0
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since it was handed out."""
+        return time.monotonic() - self.since
+
+
+@dataclass
+class State:
+    """How far a run is; what views show.
+
+    Attributes:
+        plan: The plan.
+        wanted: Names of all jobs of this run, in order.
+        workers: How many jobs may run at once.
+        results: Of jobs that are finished, in this run or before.
+        reused: How many of them were finished before.
+        running: What is at work now.
+        begun: When the run began, on the clock of ``time.monotonic``.
+    """
+
+    plan: Plan
+    wanted: Sequence[str]
+    workers: int
+    results: dict[str, Result]
+    reused: int = 0
+    running: list[Running] = field(default_factory=list)
+    begun: float = field(default_factory=time.monotonic)
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the run began."""
+        return time.monotonic() - self.begun
+
+    @property
+    def pending(self) -> list[str]:
+        """Names of jobs that are not finished, in order."""
+        return [name for name in self.wanted if name not in self.results]
+
+    def estimate(self, job: Job) -> float:
+        """Seconds that a job should take: as like jobs took, else scaled by this machine's pace."""
+        done = [(self.plan.jobs[name], result) for name, result in self.results.items()]
+        like = [result.seconds for other, result in done if other.kind == job.kind]
+        if like:
+            return sum(like) / len(like)
+        guessed = sum(other.seconds for other, _ in done)
+        taken = sum(result.seconds for _, result in done)
+        return job.seconds * (taken / guessed if guessed else 1.0)
+
+    def left(self) -> float:
+        """Seconds until the end, about: the work over the workers, or the longest way."""
+        ways = self.ways()
+        if not ways:
+            return 0.0
+        return max(sum(self._left_of(name) for name in ways) / self.workers, max(ways.values()))
+
+    def ways(self) -> dict[str, float]:
+        """For each pending job, seconds from its start to the end of the last that needs it."""
+        ways: dict[str, float] = {}
+        for name in reversed(self.pending):
+            after = [way for other, way in ways.items() if name in self.plan.jobs[other].needs]
+            ways[name] = self._left_of(name) + max(after, default=0.0)
+        return ways
+
+    def _left_of(self, name: str) -> float:
+        estimate = self.estimate(self.plan.jobs[name])
+        for running in self.running:
+            if running.job.name == name:
+                # What it has shown by itself counts the more, the further it is.
+                own = running.elapsed / running.done if running.done > 0 else estimate
+                total = running.done * own + (1 - running.done) * estimate
+                return max(total - running.elapsed, 0.0)
+        return estimate
+
+
+def run_jobs(
+    plan: Plan, store: Store, wanted: Sequence[str], workers: int, view: View
+) -> tuple[dict[str, Result], int]:
+    """Does what is wanted and not finished.
+
+    Args:
+        plan: The plan.
+        store: Where results are.
+        wanted: Names of jobs, those that are needed first.
+        workers: How many processes to use at most.
+        view: Shows what goes on.
+
+    Returns:
+        All results that hold, also of jobs that were not wanted; and how many of the wanted were
+        finished before.
+
+    Raises:
+        JobError: If a job fails; others at work are stopped, what is finished is kept.
+    """
+    before = store.finished(plan)
+    state = State(plan, wanted, workers, {n: before[n] for n in wanted if n in before})
+    state.reused = len(state.results)
+    graph = graphlib.TopologicalSorter({n: plan.jobs[n].needs for n in wanted})
+    graph.prepare()
+    ready: list[str] = []
+    with view.showing(state), _Pool(workers) as pool:
+        while graph.is_active():
+            for name in graph.get_ready():
+                if name in state.results:
+                    graph.done(name)
+                else:
+                    ready.append(name)
+            ways = state.ways()
+            ready.sort(key=lambda name: ways[name])
+            while ready and pool.has_room:
+                job = plan.jobs[ready.pop()]
+                order = Order(job, store.digest(job, state.results), str(store.root))
+                state.running.append(pool.give(order))
+                view.update()
+            if not state.running:
+                continue  # all that was ready had been finished before
+            for running, outcome in pool.collect():
+                if isinstance(outcome, Failure):
+                    log = store.log(running.job.name)
+                    raise JobError(f"job {running.job.name} failed: {outcome.reason}; see {log}")
+                state.running.remove(running)
+                state.results[running.job.name] = outcome
+                graph.done(running.job.name)
+                view.finished(running.job, outcome)
+            view.update()
+    # Not wanted, but finished before and still valid: reports show it too.
+    others = {n: r for n, r in before.items() if n not in state.results}
+    return {**others, **state.results}, state.reused
+
+
+@dataclass
+class _Worker:
+    process: SpawnProcess
+    connection: Connection
+    place: int
+    running: Running | None = None
+
+
+class _Pool:
+    """Worker processes, started when there is work for them, and gone when the block is left."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._share: Share = RawArray("d", size)
+        self._workers: list[_Worker] = []
+
+    def __enter__(self) -> _Pool:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for worker in self._workers:
+            if worker.running is None:
+                worker.connection.close()  # which an idle worker takes as the end
+            else:
+                worker.process.terminate()
+        for worker in self._workers:
+            worker.process.join(5)
+            if worker.process.is_alive():
+                worker.process.kill()
+                worker.process.join()
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another job can be given."""
+        return len(self._workers) < self._size or any(w.running is None for w in self._workers)
+
+    def give(self, order: Order) -> Running:
+        """Hands a job to a worker that has none."""
+        worker = next((w for w in self._workers if w.running is None), None) or self._start()
+        self._share[worker.place] = 0.0
+        worker.running = Running(order.job, time.monotonic())
+        try:
+            worker.connection.send(order)
+        except OSError:
+            raise JobError(
+                f"job {order.job.name} could not be given to a process: it has died while idle; "
+                "run the same command again"
+            ) from None
+        return worker.running
+
+    def collect(self) -> Iterator[tuple[Running, Result | Failure]]:
+        """Waits a moment; gives what has come to an end."""
+        busy = {w.connection: w for w in self._workers if w.running is not None}
+        ended: Sequence[Any] = wait(list(busy), TICK)
+        for connection, worker in busy.items():
+            running = worker.running
+            if running is None:
+                continue
+            running.done = self._share[worker.place]
+            if connection in ended:
+                outcome = self._receive(worker)
+                worker.running = None
+                yield running, outcome
+
+    def _receive(self, worker: _Worker) -> Result | Failure:
+        try:
+            return worker.connection.recv()
+        except (EOFError, OSError):  # the process is gone
+            worker.process.join(5)
+            code = worker.process.exitcode
+            how = signal.Signals(-code).name if code is not None and code < 0 else f"code {code}"
+            return Failure(f"its process died ({how})")
+
+    def _start(self) -> _Worker:
+        context = multiprocessing.get_context("spawn")
+        here, there = context.Pipe()
+        place = len(self._workers)
+        process = context.Process(target=serve, args=(there, self._share, place))
+        with _inherited():
+            process.start()
+        there.close()  # so that the death of the process ends the connection
+        self._workers.append(_Worker(process, here, place))
+        return self._workers[-1]
+
+
+@contextmanager
+def _inherited() -> Iterator[None]:
+    """What a worker must have from its first moment on: one thread, and no ear for Ctrl-C."""
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    settings = dict.fromkeys(names, "1")
+    before = {name: os.environ.get(name) for name in settings}
+    listener = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.environ.update(settings)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, listener)
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

@@ -1,0 +1,158 @@
+"""The work directory: what is finished, and whether it still fits what is asked for.
+
+Each job has a directory of its own. ``metrics.json`` appears in it last of all, whole, and tells
+what the result was made from; a job whose config or inputs have changed since is not finished.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import lth_core
+from lth_core.errors import RunError
+from lth_core.files import write_atomic
+from lth_core.imp import METRICS
+from lth_core.openmmlab.demo.plan import Job, Plan
+from lth_core.openmmlab.launch import load_config
+
+BEGUN, LOG = "job.json", "log.txt"
+
+
+@dataclass(frozen=True)
+class LevelRow:
+    """One level of a chain."""
+
+    level: int
+    sparsity: float
+    metrics: dict[str, float]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a finished job has left.
+
+    Attributes:
+        digest: Of all that it was made from.
+        metrics: As mmengine calls them.
+        seconds: Time spent on one core.
+        sparsity: Of the trained backbone, over the weights in scope.
+        levels: Of a chain.
+        outputs: SHA-256 of the job's files.
+    """
+
+    digest: str
+    metrics: dict[str, float]
+    seconds: float
+    sparsity: float = 0.0
+    levels: tuple[LevelRow, ...] = ()
+    outputs: dict[str, str] = field(default_factory=dict)
+
+
+class Store:
+    """Results in a work directory.
+
+    Args:
+        root: The directory; absolute paths to it appear in configs.
+    """
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root).absolute()
+        self._configs: dict[str, dict[str, Any]] = {}
+
+    def directory(self, name: str) -> Path:
+        """Where a job keeps its files."""
+        return self.root / name
+
+    def log(self, name: str) -> Path:
+        """Where everything goes that a job would print."""
+        return self.directory(name) / LOG
+
+    def finished(self, plan: Plan) -> dict[str, Result]:
+        """All results that are still what ``plan`` would give."""
+        results: dict[str, Result] = {}
+        for name in plan.order:
+            job = plan.jobs[name]
+            if job.installed and job.needs <= results.keys():
+                result = self.read(job, self.digest(job, results))
+                if result is not None:
+                    results[name] = result
+        return results
+
+    def digest(self, job: Job, results: Mapping[str, Result]) -> str:
+        """SHA-256 over all that the result of ``job`` follows from.
+
+        Args:
+            job: The job.
+            results: At least those of the jobs that it needs.
+
+        Raises:
+            ConfigError: If the job's config cannot be read.
+        """
+        if job.config not in self._configs:
+            self._configs[job.config] = load_config(job.config).to_dict()
+        source = {
+            "lth": lth_core.__version__,
+            "config": self._configs[job.config],
+            "options": job.options,
+            "inputs": {
+                key: [name, file, results[name].outputs[file]]
+                for key, (name, file) in job.files.items()
+            },
+            "outputs": job.outputs,
+        }
+        return hashlib.sha256(json.dumps(source, sort_keys=True, default=str).encode()).hexdigest()
+
+    def read(self, job: Job, digest: str) -> Result | None:
+        """The result of ``job`` if it was made from ``digest`` and its files verify, else None."""
+        try:
+            stored = json.loads((self.directory(job.name) / METRICS).read_text())
+            stored["levels"] = tuple(LevelRow(**row) for row in stored["levels"])
+            result = Result(**stored)
+            sound = result.digest == digest and result.outputs == self._outputs(job)
+        except (OSError, ValueError, TypeError, KeyError):
+            return None
+        return result if sound else None
+
+    def begin(self, job: Job, digest: str) -> Path:
+        """Makes the directory of ``job`` ready: empty, or as an interrupted chain has left it.
+
+        Raises:
+            RunError: If something else is there.
+        """
+        directory = self.directory(job.name)
+        begun = {"job": job.name, "digest": digest, "root": str(self.root)}
+        try:
+            before = json.loads((directory / BEGUN).read_text())
+        except (OSError, ValueError):
+            before = None
+        if before is None and directory.exists() and any(directory.iterdir()):
+            raise RunError(
+                f"{directory} is not empty, and not of lth demo; move it away, or use another "
+                "--work-dir"
+            )
+        if before is not None and (before != begun or job.stage != "imp"):
+            shutil.rmtree(directory)
+        (directory / METRICS).unlink(missing_ok=True)
+        write_atomic(directory / BEGUN, json.dumps(begun, indent=2) + "\n")
+        return directory
+
+    def finish(self, job: Job, result: Result) -> Result:
+        """Adds the files' digests to ``result`` and makes it the job's."""
+        values = asdict(result) | {"outputs": self._outputs(job)}
+        directory = self.directory(job.name)
+        write_atomic(directory / METRICS, json.dumps(values, indent=2) + "\n")
+        return Result(**values | {"levels": result.levels})
+
+    def _outputs(self, job: Job) -> dict[str, str]:
+        directory = self.directory(job.name)
+        return {
+            file: hashlib.sha256((directory / file).read_bytes()).hexdigest()
+            for file in job.outputs
+        }
