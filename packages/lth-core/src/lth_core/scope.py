@@ -7,7 +7,7 @@ in torchvision), so every use of a ticket starts by finding that prefix.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import torch
 from torch import nn
@@ -20,13 +20,21 @@ WRAPPERS = ("module.", "_orig_mod.")
 TWINS = (
     "encoder_k.",
     "momentum_encoder.",
+    "momentum_backbone.",
+    "backbone_momentum.",
+    "teacher_backbone.",
+    "key_encoder.",
     "teacher.",
     "target_net.",
     "target_encoder.",
     "ema.",
     "ema_model.",
+    "model_ema.",
 )
 """Parts that hold a slowly moving copy of the backbone; the backbone itself always wins."""
+
+OFFSETS = ("conv_offset",)
+"""Convolutions that say where a deformable convolution looks: no weights of the network itself."""
 
 STEMS = ("stem.", "conv1.")
 """Where a stem is several convolutions, its name: OpenMMLab's deep stem, timm's."""
@@ -117,7 +125,9 @@ def prunable(
     candidates: list[tuple[str, nn.Module]] = []
     for module_name, module in model.named_modules():
         name = f"{module_name}.weight" if module_name else "weight"
-        if module_name.startswith(prefix) and isinstance(module, layers) and name in parameters:
+        if not module_name.startswith(prefix) or name not in parameters or _is_offset(name):
+            continue
+        if isinstance(module, layers) or ("conv" in kinds and _is_deformable(module)):
             candidates.append((name, module))
     # A momentum encoder is no second backbone; but a model that is called "teacher" may be pruned.
     candidates = [(n, m) for n, m in candidates if not is_twin(n[len(prefix) :])] or candidates
@@ -148,7 +158,7 @@ def prunable_in(weights: Mapping[str, torch.Tensor], stem: bool = False) -> tupl
     Raises:
         ScopeError: If there is none.
     """
-    convolutions = [name for name, tensor in weights.items() if tensor.dim() == 4]
+    convolutions = [n for n, tensor in weights.items() if tensor.dim() == 4 and not _is_offset(n)]
     # Files that keep tensors in order of name do not have the stem first.
     named = [name for name in convolutions if name.startswith(STEMS)]
     left_out = [] if stem else named or convolutions[:1]
@@ -156,6 +166,19 @@ def prunable_in(weights: Mapping[str, torch.Tensor], stem: bool = False) -> tupl
     if not names:
         raise ScopeError("the weights hold no convolution to prune")
     return names
+
+
+def _is_offset(name: str) -> bool:
+    """Whether ``name`` is the weight of a predictor of offsets."""
+    return name.rpartition(".")[0].rpartition(".")[2] in OFFSETS
+
+
+def _is_deformable(module: nn.Module) -> bool:
+    """Whether ``module`` is torchvision's or mmcv's deformable convolution.
+
+    Neither is a subclass of ``nn.Conv2d``, though its weight is used as one's.
+    """
+    return any("DeformConv2d" in kind.__name__ for kind in type(module).__mro__)
 
 
 def _stem(candidates: Sequence[tuple[str, nn.Module]], prefix: str) -> set[str]:
@@ -219,6 +242,17 @@ def locate(model: nn.Module, masks: Mapping[str, torch.Tensor]) -> tuple[str, li
     return (preferred if preferred in sources else sources[0]), twins
 
 
+def dotted_ends(name: str) -> Iterator[str]:
+    """``name`` and what is left of it when parts are taken off its front, shortest first.
+
+    Of a name with more parts than any network's only the last ones are looked at.
+    """
+    parts = name.rsplit(".", 64)
+    for count in range(1, len(parts)):
+        yield ".".join(parts[-count:])
+    yield name
+
+
 def _ends(name: str, suffix: str) -> bool:
     return name == suffix or name.endswith("." + suffix)
 
@@ -228,7 +262,7 @@ def describe_misfit(
 ) -> str:
     """Says, for an error message, which of ``wanted`` fit nowhere in ``present``."""
     best_prefix, best_count = "", -1
-    anchors = {name[: -len(want)] for want in wanted for name in present if _ends(name, want)}
+    anchors = {name.removesuffix(e) for name in present for e in dotted_ends(name) if e in wanted}
     for prefix in sorted(anchors or {""}, key=len):
         count = sum(prefix + name in present for name in wanted)
         if count > best_count:
@@ -244,7 +278,17 @@ def describe_misfit(
 
 
 def join_some(items: Iterable[str], limit: int = 3) -> str:
-    """The first ``limit`` items as one phrase, with the number of those left out."""
+    """The first ``limit`` items as one line, with the number of those left out.
+
+    Names come from files of unknown origin, so they are cut and rid of control characters, which
+    a terminal would obey.
+    """
     items = list(items)
     more = f" and {len(items) - limit} more" if len(items) > limit else ""
-    return ", ".join(items[:limit]) + more
+    return ", ".join(printable(item) for item in items[:limit]) + more
+
+
+def printable(text: str, limit: int = 100) -> str:
+    """``text`` on one line, at most ``limit`` characters, without control characters."""
+    shown = text if len(text) <= limit else f"{text[:limit]}..."
+    return "".join(character if character.isprintable() else "?" for character in shown)

@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lth_core import weights as weights_module
 from lth_core.attach import zero_pruned
+from lth_core.backbones import HEADS
 from lth_core.errors import MaskError, ScopeError, TicketError
 from lth_core.files import load_tensors, save_tensors
 from lth_core.masks import MaskSet, pack_bits, unpack_bits
@@ -266,7 +266,7 @@ class Ticket:
             target = state.get(prefix + name)
             if target is not None and target.shape == tensor.shape:
                 loaded.append(name)
-            elif name.startswith(weights_module.HEADS) or (partial and name not in self.masks):
+            elif name.startswith(HEADS) or (partial and name not in self.masks):
                 left.append(name)
             elif target is None:
                 wrong.append(f"{name} has no place")
@@ -278,7 +278,7 @@ class Ticket:
                 "architecture, or partial=True to leave such tensors out"
             )
         names = (name.removeprefix(prefix) for name in state if name.startswith(prefix))
-        heads = weights_module.HEADS if not prefix else ()
+        heads = HEADS if not prefix else ()
         missing = [n for n in names if n not in loaded and not (heads and n.startswith(heads))]
         return loaded, left, missing
 

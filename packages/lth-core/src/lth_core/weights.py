@@ -1,23 +1,23 @@
-"""Weights: snapshots to rewind to, and foreign checkpoints brought to canonical names."""
+"""Weights: snapshots to rewind to and their digests.
+
+Foreign checkpoints are read in :mod:`lth_core.checkpoints` and brought to canonical names in
+:mod:`lth_core.backbones`.
+"""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
 
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from lth_core.backbones import load_backbone
+from lth_core.checkpoints import read_state
 from lth_core.errors import CheckpointError
-from lth_core.scope import TWINS, is_twin, join_some, strip_wrappers, unwrap
+from lth_core.scope import join_some, unwrap
 
-HEADS = ("fc.", "head.", "classifier.", "last_linear.")
-"""Names that belong to a classifier's or projection head, never to a backbone."""
-
-_CONTAINERS = ("state_dict", "model", "model_state_dict")
+__all__ = ["digest", "load_backbone", "read_state", "restore", "snapshot"]
 
 
 def snapshot(model: nn.Module) -> dict[str, Tensor]:
@@ -60,99 +60,3 @@ def digest(weights: Mapping[str, Tensor]) -> str:
         if tensor.numel():
             sha.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
     return sha.hexdigest()
-
-
-def load_backbone(path: str | Path) -> dict[str, Tensor]:
-    """The backbone's weights in a checkpoint of any known format, with torchvision's names.
-
-    Known: torchvision and mmpretrain/mmdet/mmseg files, MoCo's (``encoder_q`` wins over
-    ``encoder_k``), lth's own tickets with weights, safetensors, and anything that keeps a
-    backbone under one prefix. Heads are left out.
-
-    Args:
-        path: A ``.pth``-like file, read with ``weights_only=True``, or ``.safetensors``.
-
-    Returns:
-        Tensors by name, on the CPU: ``conv1.weight``, ``bn1.running_mean``, ...
-
-    Raises:
-        CheckpointError: If the file is missing, unreadable, unsafe, or holds no backbone.
-    """
-    state = read_state(path)
-    if any(name.startswith("mask/") for name in state):
-        state = _ticket_weights(path)
-    prefix = _backbone_prefix(state)
-    found = {
-        name[len(prefix) :]: tensor
-        for name, tensor in state.items()
-        if name.startswith(prefix) and not name[len(prefix) :].startswith((*HEADS, *TWINS))
-    }
-    if not any(tensor.dim() >= 2 for tensor in found.values()):
-        raise CheckpointError(
-            f"{path} holds no backbone: its {len(state)} tensors are called "
-            f"{join_some(state) or 'nothing'}"
-        )
-    return found
-
-
-def _ticket_weights(path: str | Path) -> dict[str, Tensor]:
-    from lth_core.ticket import Ticket  # which stands above this module
-
-    weights = Ticket.load(path).weights
-    if weights is None:
-        raise CheckpointError(f"{path} is a ticket without weights; name a file that holds some")
-    return weights
-
-
-def read_state(path: str | Path) -> dict[str, Tensor]:
-    """The tensors of a checkpoint by name, without wrappers' prefixes; never runs code.
-
-    Raises:
-        CheckpointError: If the file is missing, unreadable, or needs more than tensors.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise CheckpointError(f"weights {path} do not exist (looked for {path.absolute()})")
-    try:
-        if path.suffix == ".safetensors":
-            content: Any = safetensors.torch.load_file(path)
-        else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as problem:
-        reason = str(problem).splitlines()[0] if str(problem) else type(problem).__name__
-        raise CheckpointError(
-            f"{path} cannot be read as a checkpoint of tensors: {reason[:200]}; a file that needs "
-            "pickled code is refused, save its state_dict with torch.save instead"
-        ) from None
-    for _ in range(3):
-        inner = next(
-            (
-                content[key]
-                for key in _CONTAINERS
-                if isinstance(content, Mapping) and isinstance(content.get(key), Mapping)
-            ),
-            None,
-        )
-        content = inner if inner is not None else content
-    if not isinstance(content, Mapping):
-        raise CheckpointError(f"{path} holds a {type(content).__name__}, not tensors by name")
-    return {
-        strip_wrappers(str(name)): tensor
-        for name, tensor in content.items()
-        if isinstance(tensor, Tensor)
-    }
-
-
-def _backbone_prefix(state: Mapping[str, Tensor]) -> str:
-    """Where in ``state`` the backbone lies: by its first block, else by a part called backbone."""
-    anchors = ("layer1.0.conv1.weight", "layer1.0.bn1.weight", "features.0.weight")
-    prefixes = {
-        name.removesuffix(anchor)
-        for anchor in anchors
-        for name in state
-        if name == anchor or name.endswith("." + anchor)
-    }
-    if not prefixes:
-        parts = (("." + name).partition(".backbone.") for name in state)
-        prefixes = {(head + part)[1:] for head, part, _ in parts if part}
-    return min(prefixes or {""}, key=lambda prefix: (is_twin(prefix), len(prefix), prefix))
