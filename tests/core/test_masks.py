@@ -78,6 +78,8 @@ def test_packing_goes_there_and_back(mask):
         sum(bit << k for k, bit in enumerate(mask.flatten().tolist()[i : i + 8]))
         for i in range(0, mask.numel(), 8)
     ]
+    with pytest.raises(MaskError):
+        unpack_bits(packed[None], tuple(mask.shape))
     back = unpack_bits(packed, tuple(mask.shape))
     assert back.dtype == torch.bool
     assert back.shape == mask.shape
@@ -158,7 +160,7 @@ def test_sets_of_other_names_or_shapes_do_not_mix(operation):
 
 def test_comparison_with_something_else():
     masks = lth.MaskSet({"a": torch.ones(2, dtype=torch.bool)})
-    assert masks != {"a": torch.ones(2, dtype=torch.bool)}
+    assert (masks == {"a": torch.ones(2, dtype=torch.bool)}) is False
     assert masks != "masks"
 
 
@@ -175,12 +177,14 @@ def test_names_are_changed_and_never_merged():
 
 def test_it_is_a_mapping_that_cannot_be_assigned_to():
     masks = lth.MaskSet.ones(Backbone(), ["conv1.weight"])
+    masks["conv1.weight"][:1] = False
     assert "conv1.weight" in masks
     assert masks.get("conv9.weight") is None
     assert len(masks) == 1
     with pytest.raises(TypeError):
         masks["conv1.weight"] = masks["conv1.weight"]
-    assert "kept 108 of 108, sparsity 0.00 %" in repr(masks)
+    assert "kept 81 of 108, sparsity 25.00 %" in repr(masks)
+    assert masks.to("cpu") == masks
 
 
 def test_operations_leave_their_operands_alone():

@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from lth_core import selection
 from lth_core.allocation import _ALLOCATIONS, allocation
 from lth_core.errors import ConfigError, MaskError
 from lth_core.scores import _CRITERIA, criterion
@@ -102,13 +103,42 @@ def problems(draw):
     return weights, lth.MaskSet(masks), amount
 
 
-@given(problems(), st.sampled_from(["global", "uniform"]))
-def test_prune_is_a_sort_with_ties_by_name_and_position(problem, how):
+@pytest.mark.parametrize(("sample", "chunk"), [(None, None), (4, 3), (1, 1)])
+@given(problem=problems(), how=st.sampled_from(["global", "uniform"]))
+def test_prune_is_a_sort_with_ties_by_name_and_position(sample, chunk, problem, how):
     weights, masks, amount = problem
     before = masks.digest()
-    result = lth.prune(weights, masks, amount, allocation=how)
+    with pytest.MonkeyPatch.context() as patch:
+        if sample is not None:  # so that few weights go the way of millions
+            patch.setattr(selection, "_SAMPLE", sample)
+            patch.setattr(selection, "_CHUNK", chunk)
+        result = lth.prune(weights, masks, amount, allocation=how)
     assert positions(result) == prune_plainly(weights, masks, amount, how == "uniform")
     assert masks.digest() == before
+
+
+@pytest.mark.parametrize("amount", [0.01, 0.2, 0.5, 0.9, 0.999])
+@pytest.mark.parametrize("order", ["random", "ascending", "periodic", "few values"])
+def test_prune_is_a_sort_of_many_weights(order, amount):
+    """A sample of them may mislead, and must not."""
+    generator = torch.Generator().manual_seed(0)
+    values = torch.randn(200_000, generator=generator)
+    if order == "ascending":
+        values = values.sort().values
+    elif order == "periodic":  # what an even stride sees is not what there is
+        values[::2] += 100
+        values[::3] += 1000
+    elif order == "few values":
+        values = values.round()
+    weights = {"a": values[:150_000].reshape(150, 1000), "b": values[150_000:]}
+    masks = lth.MaskSet(
+        {n: torch.rand(w.shape, generator=generator) < 0.7 for n, w in weights.items()}
+    )
+    kept = torch.cat([mask.flatten() for mask in masks.values()])
+    ranked = values.abs().masked_fill(~kept, float("inf")).sort(stable=True).indices
+    kept[ranked[: round(amount * masks.kept)]] = False
+    result = lth.prune(weights, masks, amount)
+    assert torch.equal(torch.cat([mask.flatten() for mask in result.values()]), kept)
 
 
 @pytest.mark.parametrize(

@@ -226,6 +226,8 @@ def test_locate_finds_the_twins_of_a_model():
     assert locate(MoCoLike(), masks) == ("encoder_q.", ["encoder_k."])
     frozen = MoCoLike().requires_grad_(False)
     assert locate(frozen, masks) == ("encoder_q.", ["encoder_k."])
+    model = nn.ModuleDict({"copy": Backbone().requires_grad_(False), "net": Backbone()})
+    assert locate(model, masks) == ("net.", ["copy."])  # frozen beside a trained one: a twin
     partly = MMLike()
     partly.backbone.conv1.requires_grad_(False)
     assert locate(partly, masks) == ("backbone.", [])
@@ -240,6 +242,21 @@ def test_locate_says_what_does_not_fit():
     with pytest.raises(MaskError, match=message):
         locate(MMLike(Backbone(8)), masks)
     assert issubclass(MaskError, LTHError)
+
+
+def test_a_misfit_is_described_where_most_fits():
+    wanted = {f"{name}.weight": torch.zeros(2) for name in "abc"}
+    present = {
+        "neck.a.weight": torch.zeros(2),
+        "backbone.a.weight": torch.zeros(2),
+        "backbone.b.weight": torch.zeros(3),
+        "auxiliary.c.weight": torch.zeros(2),
+    }
+    expected = "b.weight is (3,), not (2,), c.weight is missing"
+    assert describe_misfit(wanted, present) == expected
+    # As much fits here and there: the shorter prefix is the likelier one.
+    present["auxiliary.b.weight"] = torch.zeros(2)
+    assert describe_misfit(wanted, present) == expected
 
 
 def test_long_lists_are_cut():
