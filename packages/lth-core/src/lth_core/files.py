@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import stat
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,9 +16,11 @@ import safetensors.torch
 from torch import Tensor
 
 from lth_core.errors import LTHError
+from lth_core.scope import printable
 
 CHECKSUM = "checksum"
 _BLANK = "0" * 64
+_MAX_HEADER = 2**25
 
 
 def write_atomic(path: str | Path, data: bytes | str) -> None:
@@ -102,15 +106,15 @@ def load_tensors(
     """
     path = Path(path)
     try:
-        data = path.read_bytes()
+        data = _read(path)
     except FileNotFoundError:
         raise error(f"{what} {path} does not exist") from None
     except OSError as problem:
         raise error(f"{what} {path} cannot be read: {problem.strerror}") from None
     except ValueError as problem:  # a name that no file can have
         raise error(f"{what} {str(path)!r} cannot be read: {problem}") from None
-    field = _checksum_field(data)
-    if field is None:
+    field = None if data is None else _checksum_field(data)
+    if data is None or field is None:
         raise error(f"{path} is not a {what}: it is no safetensors file with a checksum of lth's")
     stored, blank = data[field : field + 64], _BLANK.encode()
     sha = hashlib.sha256(data[:field])
@@ -122,10 +126,37 @@ def load_tensors(
         meta = json.loads(_header(data)["__metadata__"]["lth"])
         tensors = safetensors.torch.load(data)
     except Exception as problem:  # the checksum holds, so the writer was not lth's
-        raise error(f"{path} is not a {what}: {type(problem).__name__}: {problem}") from None
+        reason = printable(f"{type(problem).__name__}: {problem}", 300)
+        raise error(f"{path} is not a {what}: {reason}") from None
     if not isinstance(meta, dict):
         raise error(f"{path} is not a {what}: its metadata is no JSON object")
     return tensors, meta
+
+
+def _read(path: Path) -> bytes | None:
+    """The whole file, or None if its beginning shows that it is none of lth's.
+
+    So nothing large is read for nothing, and no size is believed that a header claims.
+
+    Raises:
+        OSError: If it cannot be read or is no file: a pipe would block, a device never end.
+    """
+    with open(path, "rb", opener=_open_at_once) as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file")
+        start = file.read(8)
+        length = int.from_bytes(start, "little")
+        if length > min(status.st_size - 8, _MAX_HEADER):
+            return None
+        start += file.read(length)
+        if _checksum_field(start) is None:
+            return None
+        return start + file.read()
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _sorted(data: bytes) -> bytes:

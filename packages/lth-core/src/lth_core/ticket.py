@@ -26,6 +26,7 @@ from lth_core.scope import (
     find_prefixes,
     join_some,
     locate,
+    printable,
     prunable,
     strip_wrappers,
     unwrap,
@@ -33,6 +34,7 @@ from lth_core.scope import (
 
 FORMAT = 1
 _MASK, _SURVIVORS, _DENSE = "mask/", "survivors/", "dense/"
+_MAX_DIMENSIONS = 64  # torch's
 _MALFORMED = (
     LookupError,
     TypeError,
@@ -41,6 +43,7 @@ _MALFORMED = (
     AttributeError,
     RuntimeError,
     MaskError,
+    TicketError,
 )
 
 
@@ -162,13 +165,15 @@ class Ticket:
             return cls._parse(tensors, header)
         except _MALFORMED as problem:
             reason = " ".join(f"{type(problem).__name__}: {problem}".split())
-            raise TicketError(f"ticket {path} is inconsistent: {reason[:300]}") from None
+            raise TicketError(f"ticket {path} is inconsistent: {printable(reason, 300)}") from None
 
     @classmethod
     def _parse(cls, tensors: dict[str, Tensor], header: dict[str, Any]) -> Ticket:
         if header["format"] != FORMAT:
             raise ValueError(f"format {header['format']}, this version reads {FORMAT}")
         shapes = {name: tuple(shape) for name, shape in header["shapes"].items()}
+        if any(len(shape) > _MAX_DIMENSIONS for shape in shapes.values()):
+            raise ValueError(f"a shape has more than {_MAX_DIMENSIONS} dimensions")
         if any(type(size) is not int or size < 0 for shape in shapes.values() for size in shape):
             raise ValueError("a shape is not made of whole numbers")
         masks = {}
@@ -179,10 +184,12 @@ class Ticket:
             masks[name] = unpack_bits(packed.numpy(), shape)
         weights: dict[str, Tensor] = {}
         for key, tensor in tensors.items():
+            name = key.partition("/")[2]
+            if name in weights:  # which of the two came last would be left to chance
+                raise ValueError(f"{name} is there as {_DENSE} and as {_SURVIVORS}")
             if key.startswith(_DENSE):
-                weights[key.removeprefix(_DENSE)] = tensor
+                weights[name] = tensor
             elif key.startswith(_SURVIVORS):
-                name = key.removeprefix(_SURVIVORS)
                 weights[name] = torch.zeros(shapes[name], dtype=tensor.dtype)
                 if tensor.shape != (int(masks[name].count_nonzero()),):
                     raise ValueError(f"{name} has {tensor.numel()} survivors for its mask")
