@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import mmap
 import pickle
+import re
+import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -21,11 +23,15 @@ import torch
 from torch import Tensor
 
 from lth_core.errors import CheckpointError
-from lth_core.scope import join_some, strip_wrappers
+from lth_core.scope import join_some, printable, strip_wrappers
 
 CONTAINERS = ("state_dict", "model", "model_state_dict")
 """Keys under which checkpoints keep the model itself; their other keys hold something else."""
 
+_DTYPES = {
+    *(torch.float32, torch.float16, torch.bfloat16, torch.float64),
+    *(torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64),
+}
 _OPTIMIZERS = ("optimizer", "optim")
 _DEPTH = 4
 _SLACK = 2**20
@@ -101,14 +107,22 @@ def _read(path: Path) -> Any:
         if path.suffix == ".safetensors":
             return safetensors.torch.load_file(path)
         _refuse_bombs(path)
-        with _inert_globals():
+        with _inert_globals(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of pickle protocols: what is unknown is refused
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as problem:
-        reason = str(problem).splitlines()[0] if str(problem) else type(problem).__name__
         raise CheckpointError(
-            f"{path} cannot be read as a checkpoint of tensors: {reason[:200]}; a file that needs "
-            "pickled code is refused, save its state_dict with torch.save instead"
+            f"{path} cannot be read as a checkpoint of tensors: {_reason(problem)}; a file that "
+            "needs pickled code is refused, save its state_dict with torch.save instead"
         ) from None
+
+
+def _reason(problem: Exception) -> str:
+    text = str(problem)
+    if "Weights only load failed" in text:  # torch goes on about how to load it all the same
+        needed = re.search(r"GLOBAL (\S+)", text)
+        return f"it needs {printable(needed[1])}" if needed else "it needs more than tensors"
+    return printable(text.splitlines()[0] if text else type(problem).__name__, 200)
 
 
 def _refuse_bombs(path: Path) -> None:
@@ -198,6 +212,11 @@ def _require_plain(path: Path, tensors: Mapping[str, Tensor]) -> None:
             raise CheckpointError(
                 f"{path}: {join_some([name])} is a sparse, quantized or empty-handed tensor; "
                 "save it dense"
+            )
+        if tensor.dtype not in _DTYPES:
+            raise CheckpointError(
+                f"{path}: {join_some([name])} is {tensor.dtype}, with which nothing here computes; "
+                "convert it to an ordinary dtype"
             )
         claimed += tensor.numel() * tensor.element_size()
     size = path.stat().st_size
