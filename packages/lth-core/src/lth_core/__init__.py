@@ -4,7 +4,7 @@ This bottom floor needs torch, numpy and safetensors only; :mod:`lth_core.openmm
 mmengine's trainings.
 """
 
-from lth_core import variants
+from lth_core import allocation, criteria, variants
 from lth_core.attach import Link, attach
 from lth_core.errors import LTHError
 from lth_core.imp import IMPSettings, run_imp
@@ -22,7 +22,9 @@ __all__ = [
     "Link",
     "MaskSet",
     "Ticket",
+    "allocation",
     "attach",
+    "criteria",
     "load_backbone",
     "prunable",
     "prune",

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
-from lth_core.allocation import get_allocation
-from lth_core.errors import MaskError
+from lth_core.allocation import Allocation, get_allocation
+from lth_core.errors import ConfigError, MaskError
 from lth_core.masks import MaskSet
+from lth_core.nm import Pattern, keep_largest
 from lth_core.scope import describe_misfit, find_prefixes, locate, unwrap
-from lth_core.scores import get_criterion
+from lth_core.scores import Criterion, Subject, get_criterion
 from lth_core.selection import kth_smallest
 
 
@@ -20,9 +22,10 @@ def prune(
     model: nn.Module | Mapping[str, Tensor],
     masks: MaskSet,
     amount: float = 0.2,
-    criterion: str = "magnitude",
-    allocation: str = "global",
+    criterion: str | Criterion = "magnitude",
+    allocation: str | Allocation = "global",
     generator: torch.Generator | None = None,
+    structure: str | None = None,
 ) -> MaskSet:
     """Removes ``round(amount * kept)`` of the remaining weights, the lowest scores first.
 
@@ -33,27 +36,46 @@ def prune(
         model: The trained model, or its weights by name. Not changed.
         masks: The current masks, named as in ``model`` or relative to its backbone.
         amount: Fraction of the *remaining* weights to remove, in [0, 1].
-        criterion: Name of a score: ``"magnitude"``, ``"random"``.
-        allocation: How removals spread over layers: ``"global"``, ``"uniform"``.
+        criterion: Name of a score: ``"magnitude"``, ``"random"``, ``"synflow"``; or one that was
+            made with its data, as ``lth.criteria.SNIP(batches, loss)``.
+        allocation: How removals spread over layers: ``"global"``, ``"uniform"``, ``"erk"``, or
+            ``lth.allocation.AsIn(other_masks)``, which sets the counts itself, whatever the amount.
         generator: Source of randomness for criteria that need one.
+        structure: ``"2:4"`` keeps the two highest scores of every four neighbours along the input
+            channels (:mod:`lth_core.nm`). It sets the counts itself: ``amount`` plays no part and
+            the allocation must be left alone. Scores are taken once.
 
     Returns:
         New masks, each a subset of the old.
 
     Raises:
-        MaskError: If ``amount`` is out of range, the masks do not fit ``model``, or a weight that
-            is still kept is not finite.
-        ConfigError: If the criterion or allocation is unknown.
+        MaskError: If ``amount`` is out of range, the masks do not fit ``model``, or the score of a
+            weight that is still kept is not finite; from structures and allocations, if they
+            cannot be had.
+        ConfigError: If the criterion, allocation or structure is unknown, or lacks what it needs.
     """
     if not 0 <= amount <= 1:
         raise MaskError(f"prune: amount is {amount}; it must lie between 0 and 1")
-    score, allocate = get_criterion(criterion), get_allocation(allocation)
-    weights = _weights_of(model, masks)
-    scores = score(weights, generator)
+    rank, allocate = get_criterion(criterion), get_allocation(allocation)
+    subject = _subject(model, masks)
+    if structure is not None:
+        return _prune_to(structure, subject, masks, rank, allocation, generator)
+    groups = allocate(masks, amount)
+    kept = [sum(int(masks[name].count_nonzero()) for name in names) for names, _ in groups]
     pruned = dict(masks)
-    for names, count in allocate(masks, amount):
-        if count:
-            pruned |= _remove_lowest(scores, pruned, names, count)
+    for step in range(1, rank.steps + 1):
+        now = [
+            _removed(size, count, step / rank.steps)
+            - _removed(size, count, (step - 1) / rank.steps)
+            for size, (_, count) in zip(kept, groups, strict=True)
+        ]
+        if not any(now):
+            continue
+        scores = rank.scores(replace(subject, masks=pruned), generator)
+        for (names, _), count in zip(groups, now, strict=True):
+            if count:
+                _require_finite(scores, subject.weights, pruned, names)
+                pruned |= _remove_lowest(scores, pruned, names, count)
     return MaskSet(pruned)
 
 
@@ -62,9 +84,11 @@ def sparsity_after(rounds: int, amount: float = 0.2) -> float:
     return 1 - math.pow(1 - amount, rounds)
 
 
-def _weights_of(model: nn.Module | Mapping[str, Tensor], masks: MaskSet) -> dict[str, Tensor]:
+def _subject(model: nn.Module | Mapping[str, Tensor], masks: MaskSet) -> Subject:
+    module: nn.Module | None = None
     if isinstance(model, nn.Module):
-        named: Mapping[str, Tensor] = dict(unwrap(model).named_parameters())
+        module = unwrap(model)
+        named: Mapping[str, Tensor] = dict(module.named_parameters())
         prefix = locate(model, masks)[0]
     else:
         named = model
@@ -72,7 +96,55 @@ def _weights_of(model: nn.Module | Mapping[str, Tensor], masks: MaskSet) -> dict
         if not prefixes:
             raise MaskError(f"prune: the masks do not fit: {describe_misfit(masks, named)}")
         prefix = prefixes[0]
-    return {name: named[prefix + name].detach() for name in masks}
+    return Subject({n: named[prefix + n].detach() for n in masks}, masks, module, prefix)
+
+
+def _prune_to(
+    structure: str,
+    subject: Subject,
+    masks: MaskSet,
+    rank: Criterion,
+    allocation: str | Allocation,
+    generator: torch.Generator | None,
+) -> MaskSet:
+    pattern = Pattern.parse(structure)
+    if allocation != "global":
+        raise ConfigError(
+            f"prune: structure {structure} decides what each layer keeps; leave the allocation out"
+        )
+    pattern.require_fit(masks)
+    scores = rank.scores(subject, generator)
+    _require_finite(scores, subject.weights, masks, list(masks))
+    return keep_largest(scores, masks, pattern)
+
+
+def _removed(kept: int, count: int, progress: float) -> int:
+    """How many of the ``count`` are removed at ``progress``, from 0 to 1, of the schedule."""
+    if not count or progress in (0, 1):
+        return round(count * progress)
+    return kept - round(kept * math.pow(1 - count / kept, progress))
+
+
+def _require_finite(
+    scores: Mapping[str, Tensor],
+    weights: Mapping[str, Tensor],
+    masks: Mapping[str, Tensor],
+    names: list[str],
+) -> None:
+    for name in names:
+        score, mask = scores[name], masks[name].to(scores[name].device)
+        if bool(torch.isfinite(score).all() or torch.isfinite(score[mask]).all()):
+            continue
+        if bool(torch.isfinite(weights[name].to(mask.device)[mask]).all()):
+            raise MaskError(
+                f"prune: the scores of {name} hold NaN or infinity, so its weights cannot be "
+                "ranked; its weights are finite, so the data, the loss or the number range of "
+                "their dtype is at fault"
+            )
+        raise MaskError(
+            f"prune: {name} holds NaN or infinity, so its weights cannot be ranked; "
+            "training has diverged, lower its learning rate"
+        )
 
 
 def _remove_lowest(
@@ -80,12 +152,6 @@ def _remove_lowest(
 ) -> dict[str, Tensor]:
     """``masks[names]`` without the ``count`` kept entries of the lowest scores, as new masks."""
     kept = [masks[name].to(scores[name].device) for name in names]
-    for name, mask in zip(names, kept, strict=True):
-        if not bool(torch.isfinite(scores[name]).all() or torch.isfinite(scores[name][mask]).all()):
-            raise MaskError(
-                f"prune: {name} holds NaN or infinity, so its weights cannot be ranked; "
-                "training has diverged, lower its learning rate"
-            )
     threshold, ties = kth_smallest([scores[name] for name in names], kept, count)
     remaining: dict[str, Tensor] = {}
     for name, mask in zip(names, kept, strict=True):

@@ -1,62 +1,130 @@
 """Criteria: how much each weight is worth. The lowest scores are pruned first.
 
-A criterion is a function from the model's weights to scores of the same shapes; register one with
-``@criterion("name")`` and ``prune(..., criterion="name")`` finds it.
+A criterion is a small class, or a function of the weights alone; register one with
+``@criterion("name")`` and ``prune(..., criterion="name")`` finds it. Those that run the model
+(SNIP, GraSP, SynFlow) are in :mod:`lth_core.criteria`.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import ClassVar, TypeVar, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lth_core.errors import ConfigError
 
-Criterion = Callable[[Mapping[str, Tensor], "torch.Generator | None"], dict[str, Tensor]]
+ScoreFunction = Callable[[Mapping[str, Tensor], "torch.Generator | None"], dict[str, Tensor]]
 """Weights by name and a random generator (or None) -> scores by name, same shapes."""
 
-_CRITERIA: dict[str, Criterion] = {}
+
+@dataclass(frozen=True)
+class Subject:
+    """What is to be scored.
+
+    Attributes:
+        weights: The weights in scope by the masks' names, float tensors. Not to be changed.
+        masks: What is kept of each, bool tensors of the same shapes, on any device.
+        model: The model they belong to, without wrappers; None if only its weights were given.
+        prefix: What stands before the masks' names in ``model``.
+    """
+
+    weights: Mapping[str, Tensor]
+    masks: Mapping[str, Tensor]
+    model: nn.Module | None = None
+    prefix: str = ""
 
 
-def criterion(name: str) -> Callable[[Criterion], Criterion]:
-    """Registers a criterion under ``name``."""
+class Criterion(ABC):
+    """Gives each weight a score.
 
-    def register(function: Criterion) -> Criterion:
-        _CRITERIA[name] = function
-        return function
+    Attributes:
+        steps: In how many steps a prune goes to its target, scoring anew before each. Between
+            them the number of kept weights falls exponentially.
+        usage: For criteria that cannot do without arguments: how one is made. Asking for one by
+            its bare name is refused with this.
+    """
+
+    steps: int = 1
+    usage: ClassVar[str] = ""
+
+    @abstractmethod
+    def scores(self, subject: Subject, generator: torch.Generator | None) -> dict[str, Tensor]:
+        """Scores of ``subject.weights``: same names and shapes, any float dtype and device.
+
+        Scores where the mask is False are not looked at. The subject must be left as it is.
+        """
+
+
+class _OfWeights(Criterion):
+    """A plain function of the weights as a criterion."""
+
+    def __init__(self, function: ScoreFunction) -> None:
+        self.function = function
+
+    def scores(self, subject: Subject, generator: torch.Generator | None) -> dict[str, Tensor]:
+        return self.function(subject.weights, generator)
+
+
+_CRITERIA: dict[str, type[Criterion] | ScoreFunction] = {}
+_C = TypeVar("_C", bound="type[Criterion] | ScoreFunction")
+
+
+def criterion(name: str) -> Callable[[_C], _C]:
+    """Registers a criterion, a class or a function of the weights, under ``name``."""
+
+    def register(made: _C) -> _C:
+        _CRITERIA[name] = made
+        return made
 
     return register
 
 
-def get_criterion(name: str) -> Criterion:
-    """The criterion registered under ``name``.
+def get_criterion(wanted: str | Criterion) -> Criterion:
+    """The criterion registered under a name; a criterion object is handed back as it is.
 
     Raises:
-        ConfigError: If there is none.
+        ConfigError: If there is none of that name, or it needs arguments such as data.
     """
-    if name not in _CRITERIA:
-        raise ConfigError(f"unknown criterion {name!r}; choose from {', '.join(sorted(_CRITERIA))}")
-    return _CRITERIA[name]
+    if isinstance(wanted, Criterion):
+        return wanted
+    if not isinstance(wanted, str) or wanted not in _CRITERIA:
+        raise ConfigError(
+            f"unknown criterion {wanted!r}; choose from {', '.join(sorted(_CRITERIA))}"
+        )
+    found = _CRITERIA[wanted]
+    if not isinstance(found, type):
+        return _OfWeights(found)
+    made = cast("type[Criterion]", found)
+    if made.usage:
+        raise ConfigError(
+            f"criterion {wanted!r} needs data; pass {made.usage} in place of its name"
+        )
+    return made()
 
 
 @criterion("magnitude")
-def magnitude(
-    weights: Mapping[str, Tensor], generator: torch.Generator | None = None
-) -> dict[str, Tensor]:
-    """Absolute value (paper A, Algorithm 1). Weights of any float dtype; scores in the same."""
-    return {name: weight.abs() for name, weight in weights.items()}
+class Magnitude(Criterion):
+    """Absolute value (paper A, Algorithm 1). Scores in the weights' own dtype."""
+
+    def scores(self, subject: Subject, generator: torch.Generator | None) -> dict[str, Tensor]:
+        """``|w|``."""
+        return {name: weight.abs() for name, weight in subject.weights.items()}
 
 
 @criterion("random")
-def random(
-    weights: Mapping[str, Tensor], generator: torch.Generator | None = None
-) -> dict[str, Tensor]:
+class Random(Criterion):
     """Independent uniform scores: every weight is equally likely to go.
 
     Drawn in float64 on the CPU in order of name, so that one seed gives one mask on any device.
     """
-    return {
-        name: torch.rand(weights[name].shape, generator=generator, dtype=torch.float64)
-        for name in sorted(weights)
-    }
+
+    def scores(self, subject: Subject, generator: torch.Generator | None) -> dict[str, Tensor]:
+        """Uniform in [0, 1), float64, on the CPU."""
+        return {
+            name: torch.rand(subject.weights[name].shape, generator=generator, dtype=torch.float64)
+            for name in sorted(subject.weights)
+        }
