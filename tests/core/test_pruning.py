@@ -69,14 +69,21 @@ def prune_plainly(weights, masks, amount, per_layer=False):
     """Sorts all kept weights by (magnitude, name, position) and drops the first ones."""
     groups = [[name] for name in sorted(masks)] if per_layer else [sorted(masks)]
     kept = positions(masks)
-    for group in groups:
+    # The product in floating point, as torch.nn.utils.prune has it, its rounding exact.
+    total = round_half_even(Fraction(amount * len(kept)))
+    sizes = [sum(name in group for name, _ in kept) for group in groups]
+    # Each group's share, rounded down; then one more for those who lost most by that.
+    shares = [Fraction(total * size, max(len(kept), 1)) for size in sizes]
+    counts = [math.floor(share) for share in shares]
+    while sum(counts) < total:
+        lost = [share - count for share, count in zip(shares, counts, strict=True)]
+        counts[lost.index(max(lost))] += 1
+    for group, count in zip(groups, counts, strict=True):
         ranked = sorted(
             (abs(weights[name].flatten()[index].item()), name, index)
             for name, index in kept
             if name in group
         )
-        # The product in floating point, as torch.nn.utils.prune has it, its rounding exact.
-        count = round_half_even(Fraction(amount * len(ranked)))
         kept = kept - {(name, index) for _, name, index in ranked[:count]}
     return kept
 
