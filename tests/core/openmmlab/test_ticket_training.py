@@ -36,6 +36,7 @@ MODES: dict[str, dict[str, Any]] = {
             "paramwise_cfg": {"custom_keys": {"backbone": {"lr_mult": 0.1}}},
         }
     },
+    "channels last": {"custom_hooks": [{"type": "ChannelsLastHook"}]},
     "ema": {"custom_hooks": [{"type": "EMAHook", "momentum": 0.1}]},
     "late ema": {"custom_hooks": [{"type": "EMAHook", "begin_epoch": 1}]},
 }
