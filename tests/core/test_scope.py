@@ -181,6 +181,18 @@ def test_convolutions_of_any_dimension(layer):
     assert lth.prunable(model) == ("2.weight",)
 
 
+def test_deformable_convolutions_are_in_scope_and_their_offsets_are_not():
+    model = Backbone()
+    model.layer1[0].conv2 = torchvision.ops.DeformConv2d(4, 4, 3)
+    model.layer1[0].conv2.conv_offset = nn.Conv2d(4, 18, 3)
+    assert lth.prunable(model) == lth.prunable(Backbone())
+    assert lth.prunable(model, stem=True) == lth.prunable(Backbone(), stem=True)
+    assert set(prunable_in(model.state_dict())) == set(lth.prunable(model))
+    # A layer that is called so, and is no such predictor, is an ordinary one.
+    model.layer1[0].conv_offsets = nn.Conv2d(4, 4, 3)
+    assert "layer1.0.conv_offsets.weight" in lth.prunable(model)
+
+
 @pytest.mark.parametrize("stem", [False, True])
 @pytest.mark.parametrize("order", [list, sorted, lambda names: sorted(names, reverse=True)])
 def test_scope_of_bare_weights_is_that_of_the_model(stem, order):

@@ -10,6 +10,7 @@ from pathlib import Path
 import lth_core as lth
 import pytest
 import torch
+import torchvision
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lth_core import files
@@ -671,6 +672,91 @@ def test_a_cifar_stem_needs_partial():
     assert bits(model.backbone.layer1[0].conv1.weight) == bits(
         ticket.weights["layer1.0.conv1.weight"]
     )
+
+
+def with_deep_stem(model: nn.Module) -> nn.Module:
+    """As OpenMMLab's ResNetV1c: three convolutions called stem instead of conv1 and bn1."""
+    layers = [nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 4, 3)]
+    stem = nn.Sequential(*layers, nn.BatchNorm2d(4), nn.ReLU())
+    del model.conv1, model.bn1
+    model.stem = stem
+    return model
+
+
+def test_masks_carry_over_to_a_deep_stem_and_the_stems_weights_do_not():
+    ticket = backbone_ticket()
+    model = MMLike(filled(with_deep_stem(Backbone()), 1))
+    before = state_bits(model)
+    message = (
+        r"conv1\.weight has no place, bn1\.bias has no place, .* and 3 more \(the model's stem"
+    )
+    with pytest.raises(TicketError, match=message):
+        ticket.apply(model)
+    assert state_bits(model) == before
+    report = lth.Ticket(ticket.masks).apply(model)  # a mask alone asks for no stem
+    assert report.masked == tuple(ticket.masks)
+    report = ticket.apply(model, partial=True)
+    stem = {name for name in ticket.weights if name.startswith(("conv1.", "bn1."))}
+    assert set(report.left) == stem
+    assert all(name.startswith("stem.") for name in report.missing)
+    for name, tensor in ticket.weights.items():
+        if name not in stem:
+            assert bits(model.backbone.state_dict()[name]) == bits(tensor)
+    after = state_bits(model)
+    assert all(after[n] == before[n] for n in before if ".stem." in n)
+
+
+def test_weights_of_a_deep_stem_do_not_go_into_a_plain_one():
+    source = filled(with_deep_stem(Backbone()))
+    ticket = lth.Ticket(random_masks(source), source.state_dict())
+    with pytest.raises(TicketError, match=r"stem\.0\.weight has no place.*the ticket's stem is"):
+        ticket.apply(MMLike())
+    assert set(ticket.apply(MMLike(), partial=True).missing) >= {"conv1.weight", "bn1.weight"}
+
+
+def test_a_mask_on_the_stem_fits_no_other_stem_even_in_part():
+    ticket = lth.Ticket(random_masks(Backbone(), stem=True))
+    for partial in (False, True):
+        with pytest.raises(TicketError, match=r"conv1\.weight is missing"):
+            ticket.apply(with_deep_stem(Backbone()), partial=partial)
+
+
+def test_dilated_strides_are_no_difference():
+    source = torchvision.models.resnet50(width_per_group=1, num_classes=2)
+    model = torchvision.models.resnet50(
+        width_per_group=1, num_classes=2, replace_stride_with_dilation=[False, True, True]
+    )
+    ticket = lth.Ticket(random_masks(source), source.state_dict())
+    report = ticket.apply(model)
+    assert set(report.loaded) == set(model.state_dict())
+    assert report.left == report.missing == ()
+
+
+class Deformable(nn.Module):
+    """A deformable convolution with its predictor of offsets, as mmcv builds and names them."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(channels, channels, 3, 3))
+        self.conv_offset = nn.Conv2d(channels, 18, 3, padding=1)
+
+
+class ModulatedDeformConv2dPack(Deformable):
+    """mmcv's name for it."""
+
+
+def test_deformable_convolutions_take_the_ticket_and_keep_their_offsets():
+    ticket = backbone_ticket()
+    model = MMLike()
+    model.backbone.layer1[0].conv2 = ModulatedDeformConv2dPack(4)
+    offset = state_bits(model.backbone.layer1[0].conv2.conv_offset)
+    report = ticket.apply(model)
+    name = "layer1.0.conv2.weight"
+    assert bits(model.backbone.layer1[0].conv2.weight) == bits(ticket.weights[name])
+    assert state_bits(model.backbone.layer1[0].conv2.conv_offset) == offset
+    assert set(report.missing) == {f"layer1.0.conv2.conv_offset.{n}" for n in ("weight", "bias")}
+    # Its own scope is that of the ticket.
+    assert lth.prunable(model) == tuple(f"backbone.{name}" for name in ticket.masks)
 
 
 def test_partial_lets_a_mask_cover_less_than_the_model():

@@ -269,7 +269,8 @@ class Ticket:
     ) -> tuple[list[str], list[str], list[str]]:
         """Sorts the ticket's tensors into loaded and left, and names those the model misses."""
         loaded, left, wrong = [], [], []
-        for name, tensor in (self.weights or {}).items():
+        # Convolutions first, since an error names the first few only.
+        for name, tensor in sorted((self.weights or {}).items(), key=lambda item: -item[1].dim()):
             target = state.get(prefix + name)
             if target is not None and target.shape == tensor.shape:
                 loaded.append(name)
@@ -281,13 +282,23 @@ class Ticket:
                 wrong.append(f"{name} is {tuple(target.shape)}, not {tuple(tensor.shape)}")
         if wrong:
             raise TicketError(
-                f"ticket does not fit the model: {join_some(wrong)}; use a ticket of this "
-                "architecture, or partial=True to leave such tensors out"
+                f"ticket does not fit the model: {join_some(wrong)}{_other_stem(wrong, state)}; "
+                "use a ticket of this architecture, or partial=True to leave such tensors out"
             )
         names = (name.removeprefix(prefix) for name in state if name.startswith(prefix))
         heads = HEADS if not prefix else ()
         missing = [n for n in names if n not in loaded and not (heads and n.startswith(heads))]
         return loaded, left, missing
+
+
+def _other_stem(wrong: list[str], state: Mapping[str, Tensor]) -> str:
+    """Says so where it is a deep stem that takes no weights of a plain one, or the other way."""
+    deep = sum("stem." in name for name in state)
+    if wrong[0].startswith("conv1.") and deep:
+        return f" (the model's stem is a deep one of {deep} tensors, which masks do not need)"
+    if wrong[0].startswith("stem.") and not deep:
+        return " (the ticket's stem is a deep one, the model's is not)"
+    return ""
 
 
 def _common_prefix(masks: MaskSet) -> str:
