@@ -428,3 +428,48 @@ def test_a_registered_allocation_is_used(monkeypatch):
     ones = lth.MaskSet({n: torch.ones(3, dtype=torch.bool) for n in weights})
     result = lth.prune(weights, ones, 0.5, allocation="first_only")
     assert positions(~result) == {("a", 1), ("a", 2)}
+
+
+# ---------------------------------------------------------------------------------------------
+# Every allocation and structure, in any form of the weights
+
+
+@pytest.mark.parametrize("criterion_name", ["magnitude", "random"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"allocation": "global"},
+        {"allocation": "uniform"},
+        {"allocation": "erk"},
+        {"structure": "2:4"},
+    ],
+)
+@given(
+    dtype=st.sampled_from([torch.float16, torch.bfloat16, torch.float32, torch.float64]),
+    weights_last=st.booleans(),
+    masks_last=st.booleans(),
+    seed=st.integers(0, 2**32),
+)
+def test_dtype_and_memory_format_decide_nothing(
+    criterion_name, how, dtype, weights_last, masks_last, seed
+):
+    shapes = {"a": (4, 8, 3, 3), "b": (2, 4, 1, 1), "c": (3, 4, 2, 3)}
+    generator = torch.Generator().manual_seed(seed)
+    # Small integers, with many ties, are the same numbers in every dtype.
+    weights = {n: torch.randint(-8, 9, s, generator=generator).double() for n, s in shapes.items()}
+    masks = lth.MaskSet({n: torch.rand(s, generator=generator) < 0.8 for n, s in shapes.items()})
+
+    def drawn(weights, masks):
+        generator = torch.Generator().manual_seed(seed)
+        return lth.prune(weights, masks, 0.4, criterion_name, generator=generator, **how)
+
+    expected = drawn(weights, masks)
+    weights = {n: weight.to(dtype) for n, weight in weights.items()}
+    last = torch.channels_last
+    if weights_last:
+        weights = {n: weight.contiguous(memory_format=last) for n, weight in weights.items()}
+    if masks_last:
+        masks = masks.map(lambda mask: mask.contiguous(memory_format=last))
+    found = drawn(weights, masks)
+    assert found == expected
+    assert found.digest() == expected.digest()
