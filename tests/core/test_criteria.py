@@ -243,3 +243,57 @@ def test_one_pass_iterators_are_kept():
         first = lth.prune(model, masks, 0.2, criterion)
         assert lth.prune(model, masks, 0.2, criterion) == first
         assert first == lth.prune(model, masks, 0.2, made(batches, F.cross_entropy))
+
+
+@pytest.mark.parametrize("name", ["snip", "grasp", "synflow"])
+def test_a_model_that_is_run_without_gradients_is_refused(name):
+    model = Awkward()
+
+    def detached(model, x):
+        return model(x).detach()
+
+    made = {
+        "snip": lambda: SNIP(some_batches(), F.cross_entropy, detached),
+        "grasp": lambda: GraSP(some_batches(), F.cross_entropy, detached),
+        "synflow": lambda: SynFlow((3, 6, 6), forward=detached),
+    }[name]()
+    before = everything(model)
+    with pytest.raises(ConfigError, match="does not depend on the weights in scope"):
+        lth.prune(model, random_masks(model), 0.2, made)
+    assert everything(model) == before
+
+
+def test_no_grad_outside_does_not_matter():
+    model, batches, masks = problem()
+    for made in (SNIP, GraSP):
+        criterion = made(batches, F.cross_entropy)
+        expected = lth.prune(model, masks, 0.4, criterion)
+        with torch.no_grad():
+            assert lth.prune(model, masks, 0.4, criterion) == expected
+
+
+def test_grasp_and_second_derivatives():
+    """A linear loss has none but zero, fused attention none at first, hardsigmoid none at all."""
+    torch.manual_seed(0)
+    x = torch.randn(2, 5, 4)
+    linear = nn.Linear(4, 4)
+    ones = lth.MaskSet({"weight": torch.ones(4, 4, dtype=torch.bool)})
+    grasp = GraSP([(x, None)], lambda out, _: out.sum())
+    assert (
+        lth.prune(linear, ones, 0.5, grasp)["weight"].flatten().tolist() == [False] * 8 + [True] * 8
+    )
+
+    class Attention(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.query = nn.Linear(4, 4)
+
+        def forward(self, x):
+            query = self.query(x)[:, None]
+            return F.scaled_dot_product_attention(query, query, query)
+
+    masks = ones.with_prefix("query.")
+    assert lth.prune(Attention(), masks, 0.5, grasp).kept == 8
+    hard = nn.Sequential(linear, nn.Hardsigmoid())
+    with pytest.raises(ConfigError, match=r"no second derivative .*hardsigmoid"):
+        lth.prune(hard, ones.with_prefix("0."), 0.5, grasp)

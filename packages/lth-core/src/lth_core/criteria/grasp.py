@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from lth_core.criteria.running import (
     Borrowed,
@@ -20,6 +21,8 @@ from lth_core.criteria.running import (
 from lth_core.errors import ConfigError
 from lth_core.randomness import draw_seed
 from lth_core.scores import Subject, criterion
+
+_PLAIN = SDPBackend.MATH
 
 
 @criterion("grasp")
@@ -83,11 +86,21 @@ class GraSP(OnBatches):
                     flow[name] += gradient
         for name, mask in to_device(dict(subject.masks), model.device).items():
             flow[name] *= mask
-        with borrow(subject, "GraSP", training=True, seed=seed) as model:
+        # Attention's fused kernels have no second derivative; its plain form has.
+        with borrow(subject, "GraSP", training=True, seed=seed) as model, sdpa_kernel(_PLAIN):
             curvature = {name: torch.zeros_like(leaf) for name, leaf in model.leaves.items()}
             for loss in self.losses(model):
                 slopes = model.gradients(loss, create_graph=True)
                 products = [(slopes[name] * flow[name]).sum() for name in slopes]
-                for name, part in model.gradients(torch.stack(products).sum()).items():
+                try:
+                    parts = model.gradients(torch.stack(products).sum())
+                except RuntimeError as error:
+                    if "is not implemented" not in str(error):
+                        raise
+                    raise ConfigError(
+                        "GraSP: a layer of the model has no second derivative "
+                        f"({str(error).splitlines()[0]}); use SNIP, or another form of that layer"
+                    ) from error
+                for name, part in parts.items():
                     curvature[name] += part
             return {name: leaf.detach() * curvature[name] for name, leaf in model.leaves.items()}

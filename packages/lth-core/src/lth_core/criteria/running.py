@@ -67,7 +67,7 @@ class OnBatches(Criterion):
         """The loss of each batch, with its graph.
 
         Raises:
-            ConfigError: If the loss is not a number.
+            ConfigError: If the loss is not a number, or does not depend on any weight in scope.
         """
         for batch in self.batches:
             inputs, targets = to_device(batch, borrowed_model.device)
@@ -77,6 +77,7 @@ class OnBatches(Criterion):
                 raise ConfigError(
                     f"{type(self).__name__}: the loss is {what}; it must be a tensor of one number"
                 )
+            require_dependent(value, f"{type(self).__name__}: the loss")
             yield value.reshape(())
 
     def outputs(self, borrowed_model: Borrowed, inputs: Any) -> Any:
@@ -104,6 +105,8 @@ class Borrowed:
 
     def gradients(self, value: Tensor, create_graph: bool = False) -> dict[str, Tensor]:
         """Of a 0-d tensor with respect to each leaf; zero where it does not depend on it."""
+        if not value.requires_grad:
+            return {name: torch.zeros_like(leaf) for name, leaf in self.leaves.items()}
         found = torch.autograd.grad(
             value, list(self.leaves.values()), create_graph=create_graph, materialize_grads=True
         )
@@ -172,6 +175,15 @@ class _Runner(nn.Module):
 
     def forward(self, inputs: Any) -> Any:
         return self.function(self.model, inputs)
+
+
+def require_dependent(value: Tensor, what: str) -> None:
+    """Refuses a value that no gradient reaches: every score would be zero, the ranking void."""
+    if not value.requires_grad:
+        raise ConfigError(
+            f"{what} does not depend on the weights in scope; run the part of the model that has "
+            "them, and with gradients"
+        )
 
 
 def to_device(value: Any, device: torch.device) -> Any:

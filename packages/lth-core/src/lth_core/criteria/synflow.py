@@ -8,7 +8,13 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from lth_core.criteria.running import Forward, borrow, plain_forward, tensors_in
+from lth_core.criteria.running import (
+    Forward,
+    borrow,
+    plain_forward,
+    require_dependent,
+    tensors_in,
+)
 from lth_core.errors import ConfigError
 from lth_core.scores import Criterion, Subject, criterion
 
@@ -74,6 +80,7 @@ class SynFlow(Criterion):
             if not outputs:
                 raise ConfigError("SynFlow: the model gives no tensor; name a forward that does")
             flow = torch.stack([output.sum() for output in outputs]).sum()
+            require_dependent(flow, "SynFlow: the output")
             gradients = model.gradients(flow)
             return {name: leaf.detach() * gradients[name] for name, leaf in model.leaves.items()}
 
