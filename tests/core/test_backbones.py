@@ -11,6 +11,7 @@ import pytest
 import torch
 import torchvision
 from lth_core.backbones import load_backbone, read_backbone
+from lth_core.checkpoints import _inert_globals
 from lth_core.errors import CheckpointError
 from torch import Tensor, nn
 from torch.nn.utils import prune as torch_prune
@@ -299,6 +300,18 @@ def test_what_fits_nothing_is_refused_by_its_first_names(tmp_path, content):
 def test_one_name_twice_is_refused(tmp_path):
     with pytest.raises(CheckpointError, match=r"holds conv1\.weight twice"):
         read(tmp_path, under("") | under("module."))
+
+
+def test_logs_of_mmengine_are_no_obstacle_and_are_not_made(tmp_path):
+    """A checkpoint as its trainings end with; the logs' methods are pickled as getattr calls."""
+    logging = pytest.importorskip("mmengine.logging")
+    hub = logging.MessageHub.get_instance("test_backbones")
+    hub.update_scalar("train/lr", 0.1)
+    content = FILES["mmpretrain"][0] | {"message_hub": hub.state_dict()}
+    assert same(read(tmp_path, content)[0])
+    with _inert_globals():
+        inert = torch.load(tmp_path / "w.pth", weights_only=True)["message_hub"]
+    assert {type(log).__name__ for log in inert["log_scalars"].values()} == {"_Inert"}
 
 
 def test_reading_leaves_the_allowed_globals_of_others_alone(tmp_path):

@@ -33,6 +33,7 @@ _DTYPES = {
     *(torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64),
 }
 _OPTIMIZERS = ("optimizer", "optim")
+_ARCHIVE, _PICKLE = b"PK\x03\x04", b"\x80"
 _DEPTH = 4
 _SLACK = 2**20
 _SHARING = 8
@@ -128,13 +129,15 @@ def _reason(problem: Exception) -> str:
 def _refuse_bombs(path: Path) -> None:
     """Refuses what takes more memory to read than the file is long."""
     size = path.stat().st_size
-    if zipfile.is_zipfile(path):
+    with open(path, "rb") as file:
+        start = file.read(4)
+    if start == _ARCHIVE:
         with zipfile.ZipFile(path) as archive:
             unpacked = sum(entry.file_size for entry in archive.infolist())
         if unpacked > size:  # torch.save stores its entries as they are
             raise pickle.UnpicklingError(f"{size:,} bytes unpack to {unpacked:,}")
-    if not size:
-        raise EOFError("the file is empty")
+    elif not start.startswith(_PICKLE):
+        raise pickle.UnpicklingError("it begins neither as an archive nor as a pickle")
     with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         # The one global that torch allows and that fills as much memory as a number says.
         if data.find(b"\nbytearray\n") >= 0:
@@ -157,6 +160,7 @@ class _Inert:
 # What ordinary checkpoints keep beside their tensors: mmengine's logs, and settings.
 _INERT: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
     (_Inert, "mmengine.logging.history_buffer.HistoryBuffer"),
+    (_Inert, "builtins.getattr"),  # of the logs' methods; as here, it gets nothing
     (_Inert, "argparse.Namespace"),
     (_Inert, "numpy.dtype"),
     (_Inert, "numpy.ndarray"),
