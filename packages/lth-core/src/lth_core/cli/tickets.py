@@ -145,7 +145,7 @@ def _require_one_scope(one_file: str, one: MaskSet, other_file: str, other: Mask
     """Only masks of the same weights can be compared."""
     problems = [f"only {one_file} has {printable(name)}" for name in one if name not in other]
     problems += [f"only {other_file} has {printable(name)}" for name in other if name not in one]
-    for name in one.keys() & other.keys():
+    for name in sorted(one.keys() & other.keys()):
         if one[name].shape != other[name].shape:
             shapes = tuple(one[name].shape), tuple(other[name].shape)
             problems.append(f"{printable(name)} is {shapes[0]} and {shapes[1]}")
