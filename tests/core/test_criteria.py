@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from lth_core.criteria import SNIP, GraSP, SynFlow
 from lth_core.errors import ConfigError, LTHError
-from lth_core.scores import get_criterion
+from lth_core.scores import Criterion, get_criterion
 from torch import Tensor, nn
 
 from .helpers import MMLike, random_masks
@@ -47,6 +47,7 @@ class Awkward(nn.Module):
     def train(self, mode: bool = True) -> Awkward:
         super().train(mode)
         self.bn2.eval()  # as OpenMMLab's norm_eval
+        self.fc.bias.requires_grad_(False)  # as its frozen_stages
         return self
 
 
@@ -95,6 +96,7 @@ def test_the_model_is_left_alone(name, training):
     torch.manual_seed(0)
     model = Awkward().train(training)
     model.bn1.train(not training)
+    model.fc.bias.requires_grad_(True)
     F.cross_entropy(model(some_batches()[0][0]), some_batches()[0][1]).backward()
     masks = random_masks(model, 0.8, stem=True)
     criterion = CRITERIA[name]()
@@ -297,3 +299,20 @@ def test_grasp_and_second_derivatives():
     hard = nn.Sequential(linear, nn.Hardsigmoid())
     with pytest.raises(ConfigError, match=r"no second derivative .*hardsigmoid"):
         lth.prune(hard, ones.with_prefix("0."), 0.5, grasp)
+
+
+def test_steps_go_down_by_equal_ratios():
+    class Watched(Criterion):
+        steps = 4
+
+        def __init__(self) -> None:
+            self.seen: list[int] = []
+
+        def scores(self, subject, generator):
+            self.seen.append(sum(int(mask.sum()) for mask in subject.masks.values()))
+            return dict(subject.weights)
+
+    masks = lth.MaskSet({"w": torch.ones(10_000, dtype=torch.bool)})
+    watched = Watched()
+    after = lth.prune({"w": torch.randn(10_000)}, masks, 0.9999, watched)
+    assert [*watched.seen, after.kept] == [10_000, 1000, 100, 10, 1]

@@ -289,6 +289,35 @@ def test_synflow_is_conserved_from_layer_to_layer():
     assert sums == pytest.approx([sums[0]] * 3, rel=1e-12)
 
 
+def test_synflow_with_work_in_place_between_a_norm_and_a_shortcut():
+    """Pre-activation blocks: what follows the norm must not write into the shortcut's input."""
+
+    class Block(nn.Module):
+        def __init__(self, norm: type[nn.Module]) -> None:
+            super().__init__()
+            self.norm = norm(2)
+            self.conv1 = nn.Conv2d(2, 2, 1, bias=False)
+            self.conv2 = nn.Conv2d(2, 2, 1, bias=False)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.conv1(x)
+            return self.conv2(self.norm(x).mul_(2)) + x
+
+    class Plain(nn.Identity):
+        def __init__(self, _: int) -> None:
+            super().__init__()
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x.clone()
+
+    torch.manual_seed(0)
+    model, plain = Block(nn.BatchNorm2d), Block(Plain)
+    plain.load_state_dict(model.state_dict(), strict=False)
+    masks = lth.MaskSet.ones(model, ("conv1.weight", "conv2.weight"))
+    synflow = SynFlow((2, 1, 1))
+    assert_close(scores_of(synflow, model, masks), scores_of(synflow, plain, masks), 1e-12)
+
+
 @pytest.mark.parametrize("steps", [1, 4, 100])
 def test_synflow_prunes_in_steps_of_equal_ratio(steps):
     model, masks = paths()
