@@ -1,0 +1,7 @@
+"""Lottery tickets for mmpretrain classifiers and self-supervised models."""
+
+import lth_core.openmmlab  # noqa: F401  # first: mmpretrain needs what it installs
+
+from lth_cls import datasets, transforms
+
+__all__ = ["datasets", "transforms"]

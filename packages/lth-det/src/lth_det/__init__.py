@@ -1,0 +1,7 @@
+"""Lottery tickets for mmdet detectors."""
+
+import lth_core.openmmlab  # noqa: F401  # first: mmdet needs what it installs
+
+from lth_det import datasets, models
+
+__all__ = ["datasets", "models"]

@@ -8,7 +8,7 @@ into a cache. Both are fixed by their seed, and no digit is on both sides of tra
 from lth_core.openmmlab.embedded.cache import DataError, data_root
 from lth_core.openmmlab.embedded.digits import CLASSES, DigitSet, digits
 from lth_core.openmmlab.embedded.scenes import Scene, SceneSettings, compose
-from lth_core.openmmlab.embedded.voc import PALETTE, scenes_root
+from lth_core.openmmlab.embedded.voc import PALETTE, image_set, scenes_root
 
 __all__ = [
     "CLASSES",
@@ -20,5 +20,6 @@ __all__ = [
     "compose",
     "data_root",
     "digits",
+    "image_set",
     "scenes_root",
 ]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +27,7 @@ class SceneSettings:
         digits: Fewest and most digits in one scene.
         digit_size: Smallest and largest height of a digit's 8x8 grid.
         stretch: Largest ratio of width to height, or height to width.
-        contrast: Least difference in luminance between a digit and the background under it.
+        contrast: How much more luminance a digit has, at least, than the background under it.
         clutter: Fewest and most stray strokes, rings and patches behind the digits.
         noise: Standard deviation of the pixel noise.
         sure: Ink from which a pixel belongs to the digit.
@@ -33,14 +35,14 @@ class SceneSettings:
     """
 
     image_size: int = 96
-    train_images: int = 600
+    train_images: int = 1000
     test_images: int = 200
-    digits: tuple[int, int] = (2, 5)
-    digit_size: tuple[int, int] = (18, 36)
+    digits: tuple[int, int] = (4, 7)
+    digit_size: tuple[int, int] = (20, 34)
     stretch: float = 1.25
     contrast: float = 80.0
     clutter: tuple[int, int] = (4, 9)
-    noise: float = 6.0
+    noise: float = 5.0
     sure: float = 0.4
     unsure: float = 0.15
 
@@ -54,6 +56,17 @@ class SceneSettings:
             low, high = getattr(self, name)
             if not 0 <= low <= high:
                 raise DataError(f"{name}={low, high}: want the smallest first, and none below 0")
+
+    @classmethod
+    def from_mapping(cls, fields: Mapping[str, Any]) -> SceneSettings:
+        """The default settings with some fields changed; an unknown field is refused."""
+        known = [field.name for field in dataclasses.fields(cls)]
+        if unknown := [name for name in fields if name not in known]:
+            raise DataError(
+                f"unknown scene setting {', '.join(unknown)}: there are {', '.join(known)}"
+            )
+        # Configs have lists where this class has tuples.
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,7 +123,7 @@ def compose(settings: SceneSettings, split: str, index: int, seed: int = 0) -> S
             continue
         here = (slice(top, top + height), slice(left, left + width))
         sure, touched = drawing >= settings.sure, drawing >= settings.unsure
-        colour = _contrasting(canvas[here][sure].mean(axis=0), settings.contrast, stream)
+        colour = _brighter(canvas[here][sure].mean(axis=0), settings.contrast, stream)
         canvas[here] += drawing[..., None] * (colour - canvas[here])
         classes[here][touched] = IGNORE
         instances[here][touched] = IGNORE
@@ -138,22 +151,22 @@ def _digit_shape(settings: SceneSettings, stream: np.random.Generator) -> tuple[
     return height, round(height * stretch)
 
 
-def _contrasting(
+def _brighter(
     background: npt.NDArray[np.float64], contrast: float, stream: np.random.Generator
 ) -> npt.NDArray[np.float64]:
-    """A random RGB colour at least so far in luminance from an RGB background."""
+    """A random RGB colour with at least so much more luminance than an RGB background."""
     for _ in range(64):
-        colour = stream.uniform(0.0, 255.0, 3)
-        if abs((colour - background) @ LUMINANCE) >= contrast:
+        colour = stream.uniform(50.0, 255.0, 3)
+        if (colour - background) @ LUMINANCE >= contrast:
             return colour
-    return np.full(3, 0.0 if background @ LUMINANCE > 127 else 255.0)
+    return np.full(3, 255.0)
 
 
 def _background(settings: SceneSettings, stream: np.random.Generator) -> npt.NDArray[np.float64]:
     """Soft colours with stray shapes in front: ``(H, W, 3)`` float64 RGB."""
     size = settings.image_size
     # A coarse grid of colours, interpolated, around one base colour.
-    grid = stream.uniform(50.0, 205.0, 3) + stream.normal(0.0, 20.0, (4, 4, 3))
+    grid = stream.uniform(20.0, 140.0, 3) + stream.normal(0.0, 20.0, (4, 4, 3))
     steps = np.linspace(0.0, 3.0, size)
     hats = np.clip(1.0 - np.abs(steps[:, None] - np.arange(4)), 0.0, 1.0)
     canvas = np.einsum("yi,xj,ijc->yxc", hats, hats, grid)
@@ -162,7 +175,7 @@ def _background(settings: SceneSettings, stream: np.random.Generator) -> npt.NDA
     for _ in range(int(stream.integers(low, high + 1))):
         shape = _stray_shape(ys, xs, stream)
         opacity = stream.uniform(0.3, 0.8)
-        canvas[shape] += opacity * (stream.uniform(30.0, 225.0, 3) - canvas[shape])
+        canvas[shape] += opacity * (stream.uniform(0.0, 200.0, 3) - canvas[shape])
     return canvas
 
 

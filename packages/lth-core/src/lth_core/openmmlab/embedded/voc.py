@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import typing
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -10,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from lth_core.openmmlab.embedded.cache import cached
-from lth_core.openmmlab.embedded.digits import CLASSES
+from lth_core.openmmlab.embedded.cache import DataError, cached
+from lth_core.openmmlab.embedded.digits import CLASSES, Split
 from lth_core.openmmlab.embedded.scenes import Scene, SceneSettings, compose
 
 FORMAT = 1  # raised when the same settings give other files than before
@@ -54,6 +55,18 @@ def scenes_root(seed: int = 0, settings: SceneSettings | None = None) -> Path:
     return cached("digit_scenes", identity, lambda folder: _write(folder, seed, settings))
 
 
+def image_set(task: str, split: str) -> str:
+    """Path of a list of scenes inside `scenes_root`.
+
+    Args:
+        task: ``Main`` (detection) or ``Segmentation``.
+        split: ``train`` or ``test``.
+    """
+    if split not in typing.get_args(Split):
+        raise DataError(f"split={split!r}: the digit scenes have a 'train' and a 'test' split")
+    return f"ImageSets/{task}/{split}.txt"
+
+
 def _write(folder: Path, seed: int, settings: SceneSettings) -> None:
     """Fills an empty folder with both splits."""
     for name in ("JPEGImages", "Annotations", "SegmentationClass", "SegmentationObject"):
@@ -64,7 +77,7 @@ def _write(folder: Path, seed: int, settings: SceneSettings) -> None:
         for index, name in enumerate(names):
             _write_scene(folder, name, compose(settings, split, index, seed))
         for task in ("Main", "Segmentation"):
-            listing = folder / "ImageSets" / task / f"{split}.txt"
+            listing = folder / image_set(task, split)
             listing.parent.mkdir(parents=True, exist_ok=True)
             listing.write_text("".join(f"{name}\n" for name in names), encoding="ascii")
 
