@@ -65,7 +65,7 @@ class _Watcher:
     ) -> ModuleSpec | None:
         if name != _MODULE:
             return None
-        sys.meta_path.remove(self)  # type: ignore[arg-type]
+        sys.meta_path.remove(self)
         spec = importlib.util.find_spec(name)
         if spec is None or spec.loader is None:
             return None
@@ -84,7 +84,7 @@ def watch() -> None:
     if _MODULE in sys.modules:
         amend(sys.modules[_MODULE])
     else:
-        sys.meta_path.insert(0, _Watcher())  # type: ignore[arg-type]
+        sys.meta_path.insert(0, _Watcher())
 
 
 watch()

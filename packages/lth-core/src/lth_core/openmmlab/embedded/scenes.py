@@ -66,7 +66,11 @@ class SceneSettings:
                 f"unknown scene setting {', '.join(unknown)}: there are {', '.join(known)}"
             )
         # Configs have lists where this class has tuples.
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})
+        values: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in fields.items()
+        }
+        return cls(**values)
 
 
 @dataclasses.dataclass(frozen=True)
