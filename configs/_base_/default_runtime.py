@@ -7,6 +7,8 @@ default_hooks = dict(
     checkpoint=dict(type='CheckpointHook', interval=-1, save_last=True, max_keep_ckpts=1),
     sampler_seed=dict(type='DistSamplerSeedHook'))
 
+custom_hooks = [dict(type='ChannelsLastHook')]  # faster on a CPU, too
+
 env_cfg = dict(
     cudnn_benchmark=False,
     mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),

@@ -18,4 +18,5 @@ model = dict(
         seg_pad_val=255,
         size=(96, 96)))
 optim_wrapper = dict(optimizer=dict(lr=4e-3))
-train_cfg = dict(max_epochs=2)
+train_dataloader = dict(batch_size=8)
+train_cfg = dict(max_epochs=4)

@@ -88,7 +88,10 @@ def run_demo(
     if stage == "report":
         wanted = plan.drawable(store.finished(plan))
         if not wanted:
-            raise RunError(f"nothing in {store.root} is finished; run lth demo first")
+            raise RunError(
+                f"nothing in {store.root} is finished and made from the configs as they are now; "
+                "run lth demo first"
+            )
     else:
         wanted = plan.wanted(STAGES if stage == "all" else [stage])
         require_packages(stage, plan, wanted)

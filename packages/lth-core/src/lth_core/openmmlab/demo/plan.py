@@ -100,7 +100,7 @@ class Settings:
     amount: float = 0.2
     levels: tuple[int, ...] = (6, 10)
     random_levels: tuple[int, ...] = (10,)
-    imp_epochs: int = 4
+    imp_epochs: int = 2
     pictured: str = "labels"
     overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
