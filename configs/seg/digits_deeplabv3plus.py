@@ -17,6 +17,6 @@ model = dict(
         pad_val=0,
         seg_pad_val=255,
         size=(96, 96)))
-optim_wrapper = dict(optimizer=dict(lr=4e-3))
+optim_wrapper = dict(optimizer=dict(lr=8e-3))
 train_dataloader = dict(batch_size=8)
-train_cfg = dict(max_epochs=4)
+train_cfg = dict(max_epochs=3)
