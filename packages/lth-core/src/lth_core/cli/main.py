@@ -18,7 +18,7 @@ COMMANDS = {
     "demo": "find tickets on embedded data and train three tasks from them",
     "train": "train a config: plain, from a ticket, or to find tickets",
     "test": "test a checkpoint of a config",
-    "ticket": "show, compare, make or vary tickets",
+    "ticket": "show, compare, make, import, export or vary tickets",
     "weights": "convert checkpoints",
 }
 
