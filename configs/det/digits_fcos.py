@@ -15,4 +15,4 @@ model = dict(
         std=[64.0] * 3,
         bgr_to_rgb=True,
         pad_size_divisor=32))
-train_cfg = dict(max_epochs=2)
+train_cfg = dict(max_epochs=3)
