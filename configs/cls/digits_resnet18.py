@@ -7,5 +7,3 @@ _base_ = [
 
 default_scope = 'mmpretrain'
 custom_imports = dict(imports=['lth_cls'], allow_failed_imports=False)
-
-train_cfg = dict(max_epochs=20)

@@ -8,7 +8,7 @@ _base_ = [
 default_scope = 'mmpretrain'
 custom_imports = dict(imports=['lth_cls'], allow_failed_imports=False)
 
-train_cfg = dict(max_epochs=25)
+train_cfg = dict(max_epochs=30)
 # There are no labels to validate with.
 val_cfg = None
 test_cfg = None

@@ -49,14 +49,21 @@ def curve(rows: Sequence[Row], label: str, name: str) -> str:
         for key, colour in COLOURS.items():
             mine = [row for row in rows if row.pretraining == key]
             tickets = sorted((r.sparsity, r.value) for r in mine if r.start != "random")
-            randoms = [(r.sparsity, r.value) for r in mine if r.start == "random"]
+            randoms = sorted((r.sparsity, r.value) for r in mine if r.start == "random")
             dense = next((r.value for r in mine if r.start == "dense"), None)
             if dense is not None:
                 axes.axhline(dense, color=colour, linestyle=(0, (2, 3)), linewidth=1, alpha=0.6)
             if tickets:
                 axes.plot(*_percent(tickets), "o-", color=colour, markersize=5)
             if randoms:
-                axes.plot(*_percent(randoms), "X", color=colour, markersize=8, markeredgecolor="w")
+                axes.plot(
+                    *_percent(randoms),
+                    "X:",
+                    linewidth=1,
+                    color=colour,
+                    markersize=8,
+                    markeredgecolor="w",
+                )
         ticks = sorted({round(100 * row.sparsity, 2) for row in rows})
         axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         axes.set_xlim(-4, 100)
