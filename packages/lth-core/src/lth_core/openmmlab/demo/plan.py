@@ -284,7 +284,7 @@ def _pretrain(settings: Settings, name: str) -> Job:
         options=_common(settings, "pretrain"),
         files={},
         outputs=(CHECKPOINT,),
-        seconds=10 if name == "labels" else 21,
+        seconds=14 if name == "labels" else 25,
     )
 
 
@@ -306,7 +306,7 @@ def _chain(settings: Settings, name: str) -> Job:
         },
         files={"load_from": (f"pretrain/{name}", CHECKPOINT)},
         outputs=tuple(f"level_{k:02d}/{TICKET}" for k in range(settings.rounds + 1)),
-        seconds=12 if name == "labels" else 19,
+        seconds=25 if name == "labels" else 38,
     )
 
 
@@ -324,7 +324,7 @@ def _train(settings: Settings, task: str, name: str, start: Start) -> Job:
         options=options,
         files=files,
         outputs=(CHECKPOINT,),
-        seconds={"cls": 8.0, "det": 20.0, "seg": 24.0}[task],
+        seconds={"cls": 4.0, "det": 20.0, "seg": 24.0}[task],
         start=start,
     )
 
