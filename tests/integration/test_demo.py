@@ -22,6 +22,7 @@ from lth_core.openmmlab.demo.plan import PRETRAININGS, TASKS, build_plan
 from lth_core.openmmlab.demo.report import METRICS
 from lth_core.openmmlab.demo.run import JobError
 from lth_core.openmmlab.demo.store import Store
+from lth_core.openmmlab.demo.worker import Failure, Order, attempt
 from lth_core.ticket import Ticket
 
 from integration.demo_tiny import tiny
@@ -185,6 +186,14 @@ def test_failing_job_ends_the_run_in_one_line(copy: Path, hook: str, reason: str
         assert "Traceback" in log.read_text()
     assert not multiprocessing.active_children()
     assert Store(copy).finished(PLAN).keys() >= {n for n in PLAN.jobs if not n.startswith("cls/")}
+
+
+def test_config_that_changes_meanwhile_is_noticed(copy: Path) -> None:
+    job = PLAN.jobs["cls/labels/dense"]
+    outcome = attempt(Order(job, digest="", config="as it was", root=str(copy)))
+    assert isinstance(outcome, Failure)
+    assert outcome.reason == f"{job.config} has changed since the demo began; run it again"
+    assert job.name not in Store(copy).finished(PLAN)
 
 
 def test_directory_of_something_else_is_left_alone(tmp_path: Path) -> None:

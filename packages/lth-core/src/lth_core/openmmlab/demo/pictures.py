@@ -16,8 +16,7 @@ from mmengine.runner import load_checkpoint
 from mmengine.structures import BaseDataElement
 
 from lth_core.errors import LTHError
-from lth_core.openmmlab.demo.plan import PICTURED, TRUTH, Job
-from lth_core.openmmlab.launch import load_config
+from lth_core.openmmlab.demo.plan import PICTURED, TRUTH
 
 SIZE = 336
 """Height and width of pictures, in pixels: scenes are small, and labels need room."""
@@ -32,18 +31,18 @@ PALETTE = [
 """Colours of the digits, RGB: VOC's own are dark, and their boxes hard to see."""
 
 
-def draw(job: Job, files: Mapping[str, Path], directory: Path) -> None:
+def draw(task: str, cfg: Config, files: Mapping[str, Path], directory: Path) -> None:
     """Writes ``0_truth.jpg``, ``0_dense.jpg``, ... for the first test images.
 
     Args:
-        job: What to picture.
+        task: ``det`` or ``seg``.
+        cfg: Its config.
         files: Checkpoints by the name of what they were trained from.
         directory: Where to.
     """
-    cfg = load_config(job.config)
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
         dataset = DATASETS.build(cfg.test_dataloader.dataset)
-        artist = _Artist(job.path[0], dataset.metainfo)
+        artist = _Artist(task, dataset.metainfo)
         samples = [dataset[index] for index in range(PICTURED)]
         for index, sample in enumerate(samples):
             artist.draw(sample, sample["data_samples"], True, directory / f"{index}_{TRUTH}.jpg")

@@ -154,7 +154,8 @@ def run_jobs(
             ready.sort(key=lambda name: ways[name])
             while ready and pool.has_room:
                 job = plan.jobs[ready.pop()]
-                order = Order(job, store.digest(job, state.results), str(store.root))
+                digest = store.digest(job, state.results)
+                order = Order(job, digest, store.config_digest(job), str(store.root))
                 state.running.append(pool.give(order))
                 view.update()
             if not state.running:

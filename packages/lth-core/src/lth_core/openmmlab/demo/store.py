@@ -14,6 +14,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mmengine.config import Config
+
 import lth_core
 from lth_core.errors import RunError
 from lth_core.files import write_atomic
@@ -55,6 +57,15 @@ class Result:
     outputs: dict[str, str] = field(default_factory=dict)
 
 
+def config_digest(cfg: Config) -> str:
+    """SHA-256 over the settings of a config."""
+    return _sha256(cfg.to_dict())
+
+
+def _sha256(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
+
+
 class Store:
     """Results in a work directory.
 
@@ -64,7 +75,7 @@ class Store:
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root).absolute()
-        self._configs: dict[str, dict[str, Any]] = {}
+        self._configs: dict[str, str] = {}
 
     def directory(self, name: str) -> Path:
         """Where a job keeps its files."""
@@ -95,11 +106,9 @@ class Store:
         Raises:
             ConfigError: If the job's config cannot be read.
         """
-        if job.config not in self._configs:
-            self._configs[job.config] = load_config(job.config).to_dict()
         source = {
             "lth": lth_core.__version__,
-            "config": self._configs[job.config],
+            "config": self.config_digest(job),
             "options": job.options,
             "inputs": {
                 key: [name, file, results[name].outputs[file]]
@@ -107,7 +116,17 @@ class Store:
             },
             "outputs": job.outputs,
         }
-        return hashlib.sha256(json.dumps(source, sort_keys=True, default=str).encode()).hexdigest()
+        return _sha256(source)
+
+    def config_digest(self, job: Job) -> str:
+        """SHA-256 over the config of ``job`` as it was when this object first saw it.
+
+        Raises:
+            ConfigError: If it cannot be read.
+        """
+        if job.config not in self._configs:
+            self._configs[job.config] = config_digest(load_config(job.config))
+        return self._configs[job.config]
 
     def read(self, job: Job, digest: str) -> Result | None:
         """The result of ``job`` if it was made from ``digest`` and its files verify, else None."""

@@ -26,11 +26,11 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
-from lth_core.errors import LTHError
+from lth_core.errors import ConfigError, LTHError
 from lth_core.openmmlab.chain import LastMetrics
 from lth_core.openmmlab.demo import pictures
 from lth_core.openmmlab.demo.plan import TASKS, Job
-from lth_core.openmmlab.demo.store import LevelRow, Result, Store
+from lth_core.openmmlab.demo.store import LevelRow, Result, Store, config_digest
 from lth_core.openmmlab.hooks import MaskHook
 from lth_core.openmmlab.launch import build_runner, load_config
 
@@ -42,10 +42,18 @@ Share = MutableSequence[float]
 
 @dataclass(frozen=True)
 class Order:
-    """A job to do."""
+    """A job to do.
+
+    Attributes:
+        job: The job.
+        digest: Of all that its result follows from.
+        config: Of its config alone, which must be the same when it is read again.
+        root: The work directory.
+    """
 
     job: Job
     digest: str
+    config: str
     root: str
 
 
@@ -146,10 +154,12 @@ def _do(order: Order, directory: Path) -> Result:
     _import_once(job.package)
     begun = time.perf_counter()
     files = {key: store.directory(name) / file for key, (name, file) in job.files.items()}
-    if job.stage == "report":
-        pictures.draw(job, files, directory)
-        return Result(order.digest, {}, time.perf_counter() - begun)
     cfg = load_config(job.config)
+    if config_digest(cfg) != order.config:
+        raise ConfigError(f"{job.config} has changed since the demo began; run it again")
+    if job.stage == "report":
+        pictures.draw(job.path[0], cfg, files, directory)
+        return Result(order.digest, {}, time.perf_counter() - begun)
     cfg.merge_from_dict({**job.options, **{key: str(path) for key, path in files.items()}})
     cfg.work_dir = str(directory)
     progress = {"type": "DemoProgressHook", "rounds": cfg.get("imp", {}).get("rounds")}
