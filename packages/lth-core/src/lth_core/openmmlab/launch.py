@@ -16,6 +16,7 @@ from mmengine.hooks import Hook
 from mmengine.hub import get_config
 
 from lth_core.errors import ConfigError, LTHError
+from lth_core.openmmlab.compat import processes
 from lth_core.openmmlab.preflight import check_files
 from lth_core.openmmlab.runner import LTHRunner
 
@@ -59,6 +60,7 @@ def guarded(command: Callable[[], object], go_on: str = "again with --resume") -
     """
     try:
         command()
+        processes.leave()
     except LTHError as problem:
         if os.environ.get("RANK", "0") == "0":
             for line in str(problem).splitlines():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,9 +23,13 @@ def start(launcher: str, env_cfg: Mapping[str, Any]) -> None:
         dist.init_process_group("gloo")
     else:
         init_dist(launcher, **dict(env_cfg.get("dist_cfg", {})))
-    atexit.register(_leave)
 
 
-def _leave() -> None:
+def leave() -> None:
+    """Leaves the process group, if it has been joined, once all processes have come so far.
+
+    Threads of the group that still run when Python ends abort the process, so this comes before.
+    """
     if dist.is_initialized():
+        dist.barrier()
         dist.destroy_process_group()
