@@ -7,3 +7,5 @@ _base_ = [
 
 default_scope = 'mmpretrain'
 custom_imports = dict(imports=['lth_cls'], allow_failed_imports=False)
+
+train_cfg = dict(max_epochs=15)
