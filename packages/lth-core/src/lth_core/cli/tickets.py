@@ -15,6 +15,7 @@ from safetensors.torch import save
 
 from lth_core import exchange, variants
 from lth_core.backbones import load_backbone, read_backbone
+from lth_core.cli import ticket_show
 from lth_core.errors import CheckpointError, ConfigError, MaskError
 from lth_core.files import write_atomic
 from lth_core.masks import MaskSet
@@ -30,7 +31,7 @@ def ticket(argv: Sequence[str]) -> int:
 
     show = commands.add_parser("show", help="verify a ticket and print what it is")
     show.add_argument("file")
-    show.set_defaults(run=_show)
+    show.set_defaults(run=ticket_show.show)
 
     compare = commands.add_parser("compare", help="how alike the masks of tickets are")
     compare.add_argument("files", nargs="+")
@@ -99,31 +100,6 @@ def weights(argv: Sequence[str]) -> int:
     for line in str(report).split("; "):
         print(f"  {line}")
     return 0
-
-
-def _show(args: argparse.Namespace) -> None:
-    loaded = Ticket.load(args.file)
-    console = Console()
-    table = Table(title=Text(f"{args.file}: verified"), title_justify="left")
-    for column in ("weight", "shape", "kept", "sparsity %"):
-        table.add_column(column, justify="left" if column == "weight" else "right")
-    for name, sparsity in loaded.masks.layer_sparsity().items():
-        mask = loaded.masks[name]
-        kept = f"{int(mask.count_nonzero()):,}"
-        # Names are shown as they are: no markup for rich, no control characters for the terminal.
-        shown = Text(printable(name))
-        table.add_row(shown, "×".join(map(str, mask.shape)), kept, f"{100 * sparsity:.2f}")
-    masks = loaded.masks
-    table.add_section()
-    table.add_row("all", "", f"{masks.kept:,}", f"{100 * masks.sparsity:.2f}")
-    console.print(table)
-    start = f"{len(loaded.weights)} tensors" if loaded.weights else "none: a mask alone"
-    print(f"weights: {start}")
-    print(f"digest:  {masks.digest()}")
-    print(f"parent:  {printable(str(loaded.meta.get('parent') or 'none'))}")
-    for key, value in sorted(loaded.meta.items()):
-        if key != "parent":
-            print(f"{printable(key)}: {printable(str(value), 1000)}")
 
 
 def _compare(args: argparse.Namespace) -> None:
