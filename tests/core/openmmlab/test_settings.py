@@ -10,7 +10,7 @@ from lth_core.openmmlab.settings import IMPSettings, TicketSettings, parse_imp, 
 
 from .toy import toy_config
 
-KNOWN_TICKET = {"path", "weights", "variant", "partial"}
+KNOWN_TICKET = {"path", "weights", "variant", "partial", "seed"}
 
 
 def test_complete_settings_are_taken_as_they_are() -> None:
@@ -33,6 +33,23 @@ def test_complete_settings_are_taken_as_they_are() -> None:
     )
 
 
+def test_a_variant_is_given_by_name_or_with_its_fields() -> None:
+    by_name = parse_ticket({"path": "a", "weights": "reinit", "variant": "perturb"}).variant
+    assert by_name is not None
+    assert by_name.settings() == {
+        "type": "perturb",
+        "seed": 0,
+        "fraction": 0.1,
+        "keep_density": False,
+    }
+    # mmengine puts a scope into dicts that inherit across packages.
+    given = {"type": "shuffle", "unit": "kernel", "_scope_": "mmdet"}
+    shuffle = parse_ticket({"path": "a", "weights": "w.pth", "variant": given}).variant
+    assert shuffle is not None
+    assert shuffle.settings() == {"type": "shuffle", "seed": 0, "unit": "kernel"}
+    assert given["type"] == "shuffle"  # a config is read, not changed
+
+
 @pytest.mark.parametrize(
     ("value", "said"),
     [
@@ -47,6 +64,22 @@ def test_complete_settings_are_taken_as_they_are() -> None:
         (
             {"path": "a", "weights": "keep", "variant": {"type": "random", "sede": 1}},
             "did you mean 'seed'",
+        ),
+        ({"path": "a", "weights": 3}, "use None, 'keep', 'reinit' or a path"),
+        ({"path": "a", "weights": "reinit", "seed": -1}, "ticket.seed is -1; use a whole number"),
+        ({"path": "a", "weights": "reinit", "seed": 1.5}, "ticket.seed is 1.5; use a whole"),
+        ({"path": "a", "weights": "reinit", "seed": True}, "ticket.seed is True; use a whole"),
+        ({"path": "a", "weights": "keep", "seed": 1}, "only weights='reinit' draws from it"),
+        ({"path": "a", "weights": "keep", "variant": {"seed": 1}}, "needs the field 'type'"),
+        ({"path": "a", "weights": "keep", "variant": {"type": 3}}, "unknown variant 3"),
+        ({"path": "a", "weights": "keep", "variant": ["even"]}, "ticket.variant is .* dict"),
+        (
+            {"path": "a", "weights": "keep", "variant": {"type": "even", "match": "layer"}},
+            "ticket.variant: variant 'even' has no field 'match'; it has seed",
+        ),
+        (
+            {"path": "a", "weights": "keep", "variant": {"type": "perturb", "fraction": 2}},
+            "ticket.variant: variant 'perturb': fraction is 2; use a number between 0 and 1",
         ),
         ("file.safetensors", "must be a dict"),
     ],

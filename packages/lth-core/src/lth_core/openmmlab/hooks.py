@@ -14,10 +14,11 @@ from mmengine.runner import Runner
 from torch import nn
 
 from lth_core.attach import Link, attach, zero_pruned
-from lth_core.errors import RunError, TicketError
+from lth_core.errors import MaskError, RunError, TicketError
 from lth_core.imp import Level, Point
 from lth_core.masks import MaskSet, pack_bits
-from lth_core.openmmlab.settings import KEEP, TicketSettings
+from lth_core.openmmlab.reinit import forget_pretrained, fresh_weights, warn_of_frozen
+from lth_core.openmmlab.settings import KEEP, REINIT, TicketSettings
 from lth_core.scope import unwrap
 from lth_core.ticket import Ticket
 from lth_core.weights import load_backbone, restore, snapshot
@@ -115,20 +116,30 @@ class TicketHook(MaskHook):
 
     def __init__(self, settings: TicketSettings) -> None:
         ticket = Ticket.load(settings.path)
-        if settings.weights == KEEP:
+        if settings.weights in (KEEP, REINIT):
             ticket.weights = None
         masks = settings.variant.derive(ticket.masks) if settings.variant else ticket.masks
-        if settings.weights not in (None, KEEP):
+        if settings.weights not in (None, KEEP, REINIT):
             ticket.weights = load_backbone(str(settings.weights))
         self.ticket = Ticket(masks, ticket.weights, ticket.meta)
         self.settings = settings
         super().__init__(self.ticket.masks)
 
+    def before_run(self, runner: Runner) -> None:
+        """Keeps pre-trained weights out where fresh ones are wanted."""
+        super().before_run(runner)
+        if self.settings.weights == REINIT:
+            forget_pretrained(runner.model, self.masks)
+
     def start(self, runner: Runner) -> None:
         """Applies the ticket and logs what matched."""
         try:
+            if self.settings.weights == REINIT:  # now: the model has been initialised or loaded
+                fresh = fresh_weights(runner, self.masks, self.settings.seed)
+                self.ticket = Ticket(self.masks, fresh, self.ticket.meta)
+                warn_of_frozen(runner, self.masks)
             report = self.ticket.apply(runner.model, partial=self.settings.partial)
-        except TicketError as problem:
+        except (MaskError, TicketError) as problem:
             raise TicketError(f"{self.settings.path}: {problem}") from None
         runner.logger.info(f"lth: ticket {self.settings.path}: {report}")
 

@@ -8,17 +8,17 @@ from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-import torch
-
-from lth_core import variants
 from lth_core.errors import ConfigError
 from lth_core.imp import IMPSettings
-from lth_core.masks import MaskSet
+from lth_core.variant_kinds import SEED, Variant, make_variant
 
 Settings = TypeVar("Settings")
 
 KEEP = "keep"
 """``ticket.weights`` of a run that keeps the model's own weights and takes only the mask."""
+
+REINIT = "reinit"
+"""``ticket.weights`` of a run whose survivors start from fresh random values."""
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,14 @@ class TicketSettings:
     Args:
         path: The ticket file.
         weights: Where survivors start: None for the ticket's own weights (or, if it has none, the
-            model's), ``"keep"`` for the model's own initialisation, or a checkpoint's path.
-        variant: A mask derived from the ticket's: ``"complement"``, ``"random"``, ``"perturb"``,
-            or a dict with ``type`` and its arguments, for example
-            ``dict(type="random", match="layer", seed=1)``.
+            model's), ``"keep"`` for the model's as the config initialises or loads it,
+            ``"reinit"`` for fresh random ones by the model's own initialiser without anything
+            pre-trained (paper B, section B.1: Random Reinit), or a checkpoint's path.
+        variant: A mask derived from the ticket's: the name of one of
+            :func:`lth_core.variant_kinds.kinds`, or a dict with ``type`` and its fields, for
+            example ``dict(type="random", match="layer", seed=1)``.
         partial: Whether the model's backbone may have weights that the ticket does not cover.
+        seed: Of ``weights="reinit"``.
 
     Raises:
         ConfigError: If a field is malformed.
@@ -42,46 +45,30 @@ class TicketSettings:
     weights: str | None = None
     variant: Variant | None = None
     partial: bool = False
+    seed: int = 0
 
     def __post_init__(self) -> None:
         if not isinstance(self.path, (str, Path)) or not str(self.path):
             raise ConfigError(f"ticket.path is {self.path!r}; it must name a ticket file")
         if self.weights is not None and not isinstance(self.weights, (str, Path)):
-            raise ConfigError(f"ticket.weights is {self.weights!r}; use None, 'keep' or a path")
+            raise ConfigError(
+                f"ticket.weights is {self.weights!r}; use None, 'keep', 'reinit' or a path"
+            )
         if not isinstance(self.partial, bool):
             raise ConfigError(f"ticket.partial is {self.partial!r}; use True or False")
+        if not SEED.fits(self.seed):
+            raise ConfigError(f"ticket.seed is {self.seed!r}; use {SEED.wanted}")
+        if self.seed and self.weights != REINIT:
+            raise ConfigError(
+                f"ticket.seed is {self.seed}, but only weights='reinit' draws from it; a variant "
+                "has a seed of its own, as in variant=dict(type='random', seed=1)"
+            )
         if self.variant is not None and self.weights is None:
             raise ConfigError(
                 "ticket.variant keeps weights that the ticket has pruned, whose values are not in "
-                "its file; name a checkpoint in ticket.weights, or 'keep' for the model's own"
+                "its file; name a checkpoint in ticket.weights, 'keep' for the model's own or "
+                "'reinit' for fresh ones"
             )
-
-
-@dataclass(frozen=True)
-class Variant:
-    """A mask derived from a ticket's; see :mod:`lth_core.variants`."""
-
-    type: str
-    match: str = "global"
-    fraction: float = 0.1
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.type not in ("complement", "random", "perturb"):
-            raise ConfigError(
-                f"ticket.variant is {self.type!r}; choose from complement, random, perturb"
-            )
-        if self.match not in ("global", "layer"):
-            raise ConfigError(f"ticket.variant.match is {self.match!r}; use 'global' or 'layer'")
-
-    def derive(self, masks: MaskSet) -> MaskSet:
-        """The variant of ``masks``; the same for the same seed."""
-        generator = torch.Generator().manual_seed(self.seed)
-        if self.type == "complement":
-            return variants.complement(masks)
-        if self.type == "perturb":
-            return variants.perturb(masks, self.fraction, generator)
-        return variants.random(masks, "layer" if self.match == "layer" else "global", generator)
 
 
 def parse_ticket(value: Any) -> TicketSettings:
@@ -93,10 +80,20 @@ def parse_ticket(value: Any) -> TicketSettings:
     value = _plain(value, "ticket")
     variant = value.get("variant")
     if isinstance(variant, str):
-        value["variant"] = Variant(variant)
+        value["variant"] = _variant(variant, {})
     elif variant is not None:
-        value["variant"] = _strict(Variant, _plain(variant, "ticket.variant"), "ticket.variant")
+        settings = _plain(variant, "ticket.variant")
+        if "type" not in settings:
+            raise ConfigError("ticket.variant needs the field 'type'")
+        value["variant"] = _variant(settings.pop("type"), settings)
     return _strict(TicketSettings, value, "ticket")
+
+
+def _variant(name: Any, settings: Mapping[str, Any]) -> Variant:
+    try:
+        return make_variant(name, settings)
+    except ConfigError as problem:
+        raise ConfigError(f"ticket.variant: {problem}") from None
 
 
 def parse_imp(value: Any) -> IMPSettings:
