@@ -20,17 +20,18 @@ from torch.optim import Optimizer
 from lth_core.errors import ExactnessError
 from lth_core.masks import MaskSet
 from lth_core.scope import locate, unwrap
+from lth_core.sharding import local, parameters_of, spread_like
 
 
 @torch.no_grad()
 def zero_pruned(model: nn.Module, masks: MaskSet) -> None:
     """Sets pruned weights to zero in ``model`` and in every twin inside it."""
     prefix, twins = locate(model, masks)
-    named = dict(unwrap(model).named_parameters())
+    named = parameters_of(unwrap(model))
     for where in (prefix, *twins):
         for name, mask in masks.items():
             parameter = named[where + name]
-            parameter.masked_fill_(~_like(mask, parameter), 0)
+            local(parameter).masked_fill_(~_like(mask, parameter), 0)
 
 
 def attach(
@@ -70,7 +71,7 @@ class Link:
         self._handles: list[Any] = []
         self._masked: dict[int, tuple[weakref.ref[Tensor], int]] = {}
         self._pairs: dict[int, tuple[nn.Parameter, Tensor]] = {}
-        named = dict(self.model.named_parameters())
+        named = parameters_of(self.model)
         for name, mask in masks.items():
             parameter = named[self.prefix + name]
             self._pairs[id(parameter)] = (parameter, _factor(mask, parameter))
@@ -94,7 +95,7 @@ class Link:
             ExactnessError: Naming the first that is not, or the first parameter that has been
                 replaced since :func:`attach` (wrap the model first, then attach).
         """
-        named = dict(self.model.named_parameters())
+        named = parameters_of(self.model)
         for name, mask in self.masks.items():
             parameter = named.get(self.prefix + name)
             if parameter is None or id(parameter) not in self._pairs:
@@ -105,7 +106,7 @@ class Link:
             pruned = ~_like(mask, parameter)
             _require_zero(parameter, pruned, f"weight {self.prefix + name}")
             if parameter.grad is not None:
-                finite = pruned & parameter.grad.isfinite()
+                finite = pruned & local(parameter.grad).isfinite()
                 _require_zero(parameter.grad, finite, f"gradient of {self.prefix + name}")
             for key, state in self._states(parameter):
                 _require_zero(state, pruned, f"optimizer state {key} of {self.prefix + name}")
@@ -125,11 +126,12 @@ class Link:
         if gradient is None:
             return
         owner, factor = self._pairs[id(parameter)]
-        if factor.device != gradient.device:
-            factor = _factor(factor != 0, gradient)
+        own = local(gradient)
+        if factor.device != own.device:
+            factor = _factor(factor != 0, own)
             self._pairs[id(parameter)] = (owner, factor)
         # A product keeps NaN and infinity, so that a gradient scaler still notices overflow.
-        gradient.mul_(factor)
+        own.mul_(factor)
         self._masked[id(parameter)] = weakref.ref(gradient), gradient._version
 
     def _mask_strays(self, *_: Any) -> None:
@@ -139,7 +141,9 @@ class Link:
             if gradient is None:
                 continue
             seen = self._masked.get(key)
-            if seen is None or seen[0]() is not gradient or seen[1] != gradient._version:
+            # Not every way of writing into a sharded tensor counts up its version.
+            sharded = local(gradient) is not gradient
+            if sharded or seen is None or seen[0]() is not gradient or seen[1] != gradient._version:
                 self._mask_gradient(parameter)
 
     def _states(self, parameter: nn.Parameter) -> Iterable[tuple[str, Tensor]]:
@@ -154,12 +158,16 @@ class Link:
     def _zero_states(self) -> None:
         for parameter, factor in self._pairs.values():
             for _, state in self._states(parameter):
-                state.masked_fill_((factor == 0).to(state.device), 0)
+                own = local(state)
+                own.masked_fill_((factor == 0).to(own.device), 0)
 
 
+@torch.no_grad()
 def _like(mask: Tensor, parameter: Tensor) -> Tensor:
-    """``mask`` on the parameter's device and in its memory format."""
-    return torch.empty_like(parameter, dtype=torch.bool, requires_grad=False).copy_(mask)
+    """``mask`` on the parameter's device and in its memory format; of a sharded one, the local part."""
+    own = local(parameter)
+    part = local(spread_like(mask, parameter))
+    return torch.empty_like(own, dtype=torch.bool, requires_grad=False).copy_(part)
 
 
 def _factor(mask: Tensor, like: Tensor) -> Tensor:
@@ -173,7 +181,8 @@ def _factor(mask: Tensor, like: Tensor) -> Tensor:
 
 
 def _require_zero(tensor: Tensor, pruned: Tensor, what: str) -> None:
-    wrong = (tensor.detach() != 0) & pruned.to(tensor.device)
+    own = local(tensor.detach())
+    wrong = (own != 0) & pruned.to(own.device)
     if bool(wrong.any()):
         raise ExactnessError(
             f"{what} has {int(wrong.count_nonzero())} pruned entries that are not zero"

@@ -16,19 +16,26 @@ from lth_core.backbones import load_backbone
 from lth_core.checkpoints import read_state
 from lth_core.errors import CheckpointError
 from lth_core.scope import join_some, unwrap
+from lth_core.sharding import full, spread_like
 
 __all__ = ["digest", "load_backbone", "read_state", "restore", "snapshot"]
 
 
 def snapshot(model: nn.Module) -> dict[str, Tensor]:
-    """A copy of every parameter and buffer on the CPU, by name without wrappers' prefixes."""
+    """A copy of every parameter and buffer on the CPU, by name without wrappers' prefixes.
+
+    Of a model that is sharded over processes every process has to take it, and gets all.
+    """
     return {
-        name: tensor.detach().cpu().clone() for name, tensor in unwrap(model).state_dict().items()
+        name: full(tensor.detach()).cpu().clone()
+        for name, tensor in unwrap(model).state_dict().items()
     }
 
 
 def restore(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
     """Sets ``model`` to a snapshot, bit for bit.
+
+    Of a model that is sharded over processes each takes its part of ``weights``.
 
     Raises:
         CheckpointError: If names, shapes or dtypes differ from the model's, which is not changed
@@ -48,14 +55,14 @@ def restore(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
         raise CheckpointError(
             f"rewind weights do not fit {type(plain).__name__}: {join_some(sorted(problems))}"
         )
-    plain.load_state_dict(dict(weights))
+    plain.load_state_dict({name: spread_like(weights[name], state[name]) for name in state})
 
 
 def digest(weights: Mapping[str, Tensor]) -> str:
     """SHA-256 over names, dtypes, shapes and bytes of the tensors in sorted order of names."""
     sha = hashlib.sha256()
     for name in sorted(weights):
-        tensor = weights[name].detach().cpu().contiguous()
+        tensor = full(weights[name].detach()).cpu().contiguous()
         sha.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
         if tensor.numel():
             sha.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
