@@ -43,6 +43,14 @@ class OwnStart(BaseModule):
 
 
 @MODELS.register_module(force=True)
+class DefaultStart(OwnStart):
+    """The same with its initialiser as a default, as mmpretrain's: None means none at all."""
+
+    def __init__(self, init_cfg: Any = QUARTERS) -> None:
+        super().__init__(init_cfg or {"type": "Constant", "layer": "Conv2d", "val": 9})
+
+
+@MODELS.register_module(force=True)
 class OwnStartClassifier(ToyClassifier):
     def __init__(self, backbone: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -74,6 +82,7 @@ def expect(state: dict[str, torch.Tensor], masks: lth.MaskSet, value: float) -> 
         assert torch.equal(state["backbone." + name], torch.where(mask, value, 0.0)), name
 
 
+@pytest.mark.parametrize("kind", ["OwnStart", "DefaultStart"])
 @pytest.mark.parametrize(
     ("init_cfg", "value"),
     [
@@ -84,12 +93,12 @@ def expect(state: dict[str, torch.Tensor], masks: lth.MaskSet, value: float) -> 
     ],
 )
 def test_survivors_start_as_the_initialiser_says(
-    init_cfg: Any, value: float, ticket: Path, tmp_path: Path
+    init_cfg: Any, value: float, kind: str, ticket: Path, tmp_path: Path
 ) -> None:
     """The file that the config names is not there, so nobody can have read it."""
-    seen = start(
-        tmp_path / "run", ticket, {"weights": "reinit"}, model=own_start(init_cfg=init_cfg)
-    )
+    backbone = {"type": kind} if init_cfg is None else {"type": kind, "init_cfg": init_cfg}
+    model = {"type": "OwnStartClassifier", "backbone": backbone}
+    seen = start(tmp_path / "run", ticket, {"weights": "reinit"}, model=model)
     expect(seen.state, lth.Ticket.load(ticket).masks, value)
     assert bool((seen.state["backbone.conv1.weight"] == value).all()), "the stem is dense"
     assert bool((seen.state["backbone.conv3.bias"] == 0.125).all())
@@ -203,7 +212,11 @@ def test_everything_pretrained_is_taken_out_of_a_config_and_nothing_else() -> No
         pretrained="open-mmlab://resnet50_v1c",
         backbone={"type": "TIMM", "pretrained": True, "init_cfg": [ABSENT, QUARTERS]},
         neck={"init_cfg": QUARTERS, "pretrained": False},
-        heads=[{"init_cfg": {"type": PretrainedInit, "checkpoint": "x"}}, {"pretrained": None}],
+        heads=[
+            {"init_cfg": {"type": PretrainedInit, "checkpoint": "x"}},
+            {"pretrained": None},
+            {"init_cfg": None},
+        ],
         test_cfg={"checkpoint": "not an initialiser's"},
     )
     drop_pretrained(config)
@@ -212,7 +225,7 @@ def test_everything_pretrained_is_taken_out_of_a_config_and_nothing_else() -> No
         "pretrained": None,
         "backbone": {"type": "TIMM", "pretrained": False, "init_cfg": [QUARTERS]},
         "neck": {"init_cfg": QUARTERS, "pretrained": False},
-        "heads": [{"init_cfg": None}, {"pretrained": None}],
+        "heads": [{}, {"pretrained": None}, {"init_cfg": None}],
         "test_cfg": {"checkpoint": "not an initialiser's"},
     }
     assert config.test_cfg.checkpoint  # still mmengine's dicts, which models rely on

@@ -87,7 +87,13 @@ def drop_pretrained(config: Any) -> None:
     if isinstance(config, dict):
         for key, value in list(config.items()):
             if key == "init_cfg":
-                config[key] = _own(value)
+                own = _own(value)
+                if own is not None:
+                    config[key] = own
+                elif value is not None:
+                    # Not None: of mmpretrain's ResNet that means no initialiser at all, while
+                    # mmdet's puts its own in its place. Unnamed, both take their own.
+                    del config[key]
             elif key == "pretrained" and value:  # a place, or yes
                 config[key] = False if value is True else None
             else:
@@ -98,7 +104,7 @@ def drop_pretrained(config: Any) -> None:
 
 
 def _own(init_cfg: Any) -> Any:
-    """An ``init_cfg`` without what loads weights; None, the model's default, if that is all."""
+    """An ``init_cfg`` without what loads weights; None if nothing is left."""
     if isinstance(init_cfg, Sequence):
         return [each for each in init_cfg if not _loads(each)] or None
     return None if _loads(init_cfg) else init_cfg
