@@ -10,6 +10,7 @@ import lth_core as lth
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.nn.functional import all_reduce
 from torch.nn.parallel import DistributedDataParallel
 
 STEPS = 4
@@ -32,11 +33,39 @@ class Net(nn.Module):
         return self.head(self.backbone(x).mean((2, 3)))
 
 
-def start() -> tuple[Net, lth.MaskSet]:
-    """The same model and masks, 80 % pruned, on every rank."""
+class NormedNet(Net):
+    """With batch norms."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        for index in (1, 3):
+            self.backbone[index] = nn.Sequential(nn.BatchNorm2d(6), nn.ReLU())
+
+
+class SyncedOnCPU(nn.BatchNorm2d):
+    """What nn.SyncBatchNorm computes in training, which torch refuses to do without a GPU."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        mean = all_reduce(x.mean((0, 2, 3))) / dist.get_world_size()
+        centred = x - mean[:, None, None]
+        variance = all_reduce(centred.square().mean((0, 2, 3))) / dist.get_world_size()
+        scale = self.weight / (variance + self.eps).sqrt()
+        return centred * scale[:, None, None] + self.bias[:, None, None]
+
+
+def start(kind: type[Net] = Net) -> tuple[Net, lth.MaskSet]:
+    """The same model and masks, 90 % pruned, on every rank."""
     torch.manual_seed(3)
-    model = Net()
-    return model, lth.prune(model, lth.MaskSet.ones(model, lth.prunable(model)), 0.8)
+    model = kind()
+    return model, lth.prune(model, lth.MaskSet.ones(model, lth.prunable(model)), 0.9)
+
+
+def synced(model: nn.Module) -> nn.Module:
+    """``model`` with batch norms over both ranks' data."""
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.__class__ = SyncedOnCPU
+    return model
 
 
 def batch(rank: int, step: int) -> tuple[Tensor, Tensor]:
@@ -52,6 +81,38 @@ def optimizer_of(model: nn.Module) -> torch.optim.SGD:
     return torch.optim.SGD(model.parameters(), 0.1, momentum=0.9, weight_decay=0.01)
 
 
+def train(
+    started: tuple[nn.Module, lth.MaskSet], options: dict[str, Any], rank: int
+) -> dict[str, Any]:
+    """Trains a ticket in DistributedDataParallel."""
+    model, masks = started
+    wrapped = DistributedDataParallel(model, **options)
+    optimizer = optimizer_of(wrapped)
+    seen: list[dict[str, Tensor]] = []
+
+    def record(*_: Any) -> None:  # before lth's own hook
+        seen.append({n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None})
+
+    optimizer.register_step_pre_hook(record)
+    link = lth.attach(wrapped, masks, optimizer)
+    norms = []
+    for step in range(STEPS):
+        x, y = batch(rank, step)
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(wrapped(x), y).backward()
+        norms.append(nn.utils.clip_grad_norm_(wrapped.parameters(), 0.5))
+        link.check()
+        optimizer.step()
+        link.check()
+    states = {n: optimizer.state[p]["momentum_buffer"] for n, p in model.named_parameters()}
+    return {
+        "state": model.state_dict(),
+        "norms": torch.stack(norms),
+        "gradients": seen,
+        "states": states,
+    }
+
+
 def work(rank: int, size: int, directory: str) -> None:
     """Trains with each of OPTIONS and saves what came out."""
     torch.set_num_threads(1)
@@ -62,21 +123,8 @@ def work(rank: int, size: int, directory: str) -> None:
         world_size=size,
         timeout=timedelta(seconds=60),
     )
-    results = {}
-    for name, options in OPTIONS.items():
-        model, masks = start()
-        wrapped = DistributedDataParallel(model, **options)
-        optimizer = optimizer_of(wrapped)
-        link = lth.attach(wrapped, masks, optimizer)
-        norms = []
-        for step in range(STEPS):
-            x, y = batch(rank, step)
-            optimizer.zero_grad()
-            nn.functional.cross_entropy(wrapped(x), y).backward()
-            norms.append(nn.utils.clip_grad_norm_(wrapped.parameters(), 0.5))
-            link.check()
-            optimizer.step()
-            link.check()
-        results[name] = {"state": model.state_dict(), "norms": torch.stack(norms)}
+    results = {name: train(start(), options, rank) for name, options in OPTIONS.items()}
+    model, masks = start(NormedNet)
+    results["synced"] = train((synced(model), masks), {}, rank)
     torch.save(results, Path(directory) / f"rank{rank}.pth")
     dist.destroy_process_group()

@@ -646,26 +646,67 @@ def test_other_dtypes(dtype):
 # Two processes
 
 
-def test_distributed_data_parallel(tmp_path):
-    """Both ranks end alike, and bit-equal to ``weight * mask`` with averaged gradients."""
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory):
+    """What both processes have found."""
+    directory = tmp_path_factory.mktemp("ranks")
+    torch.multiprocessing.spawn(ddp_worker.work, (2, str(directory)), nprocs=2)
+    return [torch.load(directory / f"rank{rank}.pth") for rank in range(2)]
+
+
+@pytest.fixture
+def one_thread():
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    try:
-        torch.multiprocessing.spawn(ddp_worker.work, (2, str(tmp_path)), nprocs=2)
-        expected, norms = _two_ranks_in_one()
-    finally:
-        torch.set_num_threads(threads)
-    ranks = [torch.load(tmp_path / f"rank{rank}.pth") for rank in range(2)]
+    yield
+    torch.set_num_threads(threads)
+
+
+def require_zeros_on_both(ranks, name, masks) -> None:
+    for rank in ranks:
+        found = rank[name]
+        assert len(found["gradients"]) == ddp_worker.STEPS
+        for weight, mask in masks.items():
+            assert not any(bits(found["state"][weight][~mask]))
+            for tensors in (*found["gradients"], found["states"]):
+                assert not tensors[weight][~mask].any()
+                assert tensors[weight][mask].any()
+
+
+@pytest.mark.parametrize("options", ddp_worker.OPTIONS)
+def test_distributed_data_parallel(options, ranks, one_thread):
+    """Both ranks end alike, and bit-equal to ``weight * mask`` with averaged gradients."""
+    expected, norms = _two_ranks_in_one()
     _, masks = ddp_worker.start()
-    for options in ddp_worker.OPTIONS:
-        one, other = (rank[options] for rank in ranks)
-        assert torch.equal(one["norms"], other["norms"])
-        torch.testing.assert_close(one["norms"], norms, rtol=1e-6, atol=0)
-        for name, tensor in one["state"].items():
-            assert bits(tensor) == bits(other["state"][name]), (options, name)
-            assert bits(tensor) == bits(expected[name]), (options, name)
-        for name, mask in masks.items():
-            assert not any(bits(one["state"][name][~mask]))
+    one, other = (rank[options] for rank in ranks)
+    assert torch.equal(one["norms"], other["norms"])
+    torch.testing.assert_close(one["norms"], norms, rtol=1e-6, atol=0)
+    for name, tensor in one["state"].items():
+        assert bits(tensor) == bits(other["state"][name]), name
+        assert bits(tensor) == bits(expected[name]), name
+    require_zeros_on_both(ranks, options, masks)
+
+
+def test_sync_batch_norm(ranks):
+    """As one process that trains ``weight * mask`` with both ranks' data in one batch."""
+    model, masks = ddp_worker.start(ddp_worker.NormedNet)
+    zero_pruned(model, masks)
+    optimizer = ddp_worker.optimizer_of(model)
+    norms = []
+    for step in range(ddp_worker.STEPS):
+        batches = [ddp_worker.batch(rank, step) for rank in range(2)]
+        x, y = (torch.cat(parts) for parts in zip(*batches, strict=True))
+        effective = {n: model.get_parameter(n) * mask for n, mask in masks.items()}
+        optimizer.zero_grad()
+        F.cross_entropy(functional_call(model, effective, (x,)), y).backward()
+        norms.append(nn.utils.clip_grad_norm_(model.parameters(), 0.5))
+        optimizer.step()
+    one, other = (rank["synced"] for rank in ranks)
+    torch.testing.assert_close(one["norms"], torch.stack(norms), rtol=1e-4, atol=0)
+    for name, parameter in model.named_parameters():
+        assert bits(one["state"][name]) == bits(other["state"][name]), name
+        torch.testing.assert_close(one["state"][name], parameter.detach(), rtol=1e-4, atol=1e-6)
+    require_zeros_on_both(ranks, "synced", masks)
 
 
 def _two_ranks_in_one() -> tuple[dict[str, Tensor], Tensor]:

@@ -164,7 +164,7 @@ class Link:
 
 @torch.no_grad()
 def _like(mask: Tensor, parameter: Tensor) -> Tensor:
-    """``mask`` on the parameter's device and in its memory format; of a sharded one, the local part."""
+    """``mask`` laid out as the parameter: its device, memory format and local part."""
     own = local(parameter)
     part = local(spread_like(mask, parameter))
     return torch.empty_like(own, dtype=torch.bool, requires_grad=False).copy_(part)
