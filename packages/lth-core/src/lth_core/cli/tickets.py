@@ -13,14 +13,13 @@ from rich.table import Table
 from rich.text import Text
 from safetensors.torch import save
 
-from lth_core import exchange, variants
-from lth_core.backbones import load_backbone, read_backbone
-from lth_core.cli import ticket_show
+from lth_core import exchange
+from lth_core.backbones import read_backbone
+from lth_core.cli import ticket_make, ticket_show
 from lth_core.errors import CheckpointError, ConfigError, MaskError
 from lth_core.files import write_atomic
 from lth_core.masks import MaskSet
-from lth_core.pruning import prune, sparsity_after
-from lth_core.scope import printable, prunable_in
+from lth_core.scope import printable
 from lth_core.ticket import Ticket
 
 
@@ -37,22 +36,8 @@ def ticket(argv: Sequence[str]) -> int:
     compare.add_argument("files", nargs="+")
     compare.set_defaults(run=_compare)
 
-    make = commands.add_parser("make", help="a one-shot magnitude ticket of any checkpoint")
-    make.add_argument("weights", help="checkpoint to prune and to start from")
-    make.add_argument("--level", type=int, required=True, help="number of prunes")
-    make.add_argument("--amount", type=float, default=0.2, help="fraction of each (0.2)")
-    make.add_argument("--stem", action="store_true", help="prune the stem too (papers B and C)")
-    make.add_argument("-o", "--output", required=True)
-    make.set_defaults(run=_make)
-
-    variant = commands.add_parser("variant", help="a control: complement, random, perturbed mask")
-    variant.add_argument("file")
-    variant.add_argument("kind", choices=["complement", "random", "perturb"])
-    variant.add_argument("--match", choices=["global", "layer"], default="global")
-    variant.add_argument("--fraction", type=float, default=0.1, help="share to flip (0.1)")
-    variant.add_argument("--seed", type=int, default=0)
-    variant.add_argument("-o", "--output", required=True)
-    variant.set_defaults(run=_variant)
+    ticket_make.add_make(commands)
+    ticket_make.add_variant(commands)
 
     bring = commands.add_parser("import", help="tickets of the papers' mask files")
     bring.add_argument("files", nargs="+", help="mask files; of a chain the densest first")
@@ -139,26 +124,6 @@ def _chance(one: MaskSet, other: MaskSet) -> float:
     return p * q / (p + q - p * q) if p or q else 1.0
 
 
-def _make(args: argparse.Namespace) -> None:
-    if args.level < 0:
-        raise ConfigError(f"--level is {args.level}; it must be 0 or more")
-    backbone = load_backbone(args.weights)
-    names = prunable_in(backbone, args.stem)
-    masks = MaskSet({n: torch.ones(backbone[n].shape, dtype=torch.bool) for n in names})
-    for _ in range(args.level):  # in steps, so that counts round as in an iterative chain
-        masks = prune(backbone, masks, args.amount)
-    meta = {
-        "level": args.level,
-        "nominal_sparsity": sparsity_after(args.level, args.amount),
-        "criterion": "magnitude",
-        "one_shot": True,
-        "source": Path(args.weights).name,
-        "stem": args.stem,
-    }
-    Ticket(masks, backbone, meta).save(args.output)
-    print(f"{args.output}: {masks!r}")
-
-
 def _import(args: argparse.Namespace) -> None:
     tickets = exchange.import_tickets(args.files, args.weights)
     output = Path(args.output)
@@ -174,18 +139,3 @@ def _import(args: argparse.Namespace) -> None:
 def _export(args: argparse.Namespace) -> None:
     count = exchange.export(Ticket.load(args.file), args.output, args.format, args.prefix)
     print(f"{args.output}: {count} tensors, format {args.format}")
-
-
-def _variant(args: argparse.Namespace) -> None:
-    source = Ticket.load(args.file)
-    generator = torch.Generator().manual_seed(args.seed)
-    if args.kind == "complement":
-        masks = variants.complement(source.masks)
-    elif args.kind == "perturb":
-        masks = variants.perturb(source.masks, args.fraction, generator)
-    else:
-        masks = variants.random(source.masks, args.match, generator)
-    # The ticket holds the survivors' values only, so a variant is a mask alone.
-    meta = source.meta | {"variant": args.kind, "seed": args.seed, "of": source.masks.digest()}
-    Ticket(masks, None, meta).save(args.output)
-    print(f"{args.output}: {masks!r}")

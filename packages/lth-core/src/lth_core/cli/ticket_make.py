@@ -1,0 +1,178 @@
+"""``lth ticket make`` and ``lth ticket variant``: tickets of checkpoints and of other tickets."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lth_core.allocation import Allocation, AsIn, get_allocation
+from lth_core.backbones import load_backbone
+from lth_core.errors import ConfigError
+from lth_core.masks import MaskSet
+from lth_core.nm import Pattern
+from lth_core.pruning import prune, sparsity_after
+from lth_core.scope import prunable_in
+from lth_core.scores import Subject, get_criterion
+from lth_core.ticket import Ticket
+from lth_core.variant_kinds import all_settings, kinds, make_variant
+
+_LIKE = "like="
+_AMOUNT = 0.2
+
+
+def add_make(commands: Any) -> None:
+    """Adds ``make`` to the sub-commands of a parser."""
+    make = commands.add_parser(
+        "make",
+        help="a one-shot ticket of any checkpoint",
+        description="Prunes a checkpoint and keeps the survivors' weights. How much is pruned is "
+        "said by --level, or by --structure, or by --allocation like=FILE.",
+    )
+    make.add_argument("weights", help="checkpoint to prune and to start from")
+    make.add_argument("--level", type=int, help="number of prunes")
+    make.add_argument("--amount", type=float, help=f"fraction of each ({_AMOUNT})")
+    make.add_argument(
+        "--criterion",
+        default="magnitude",
+        help="by which weights are ranked: magnitude or random (magnitude)",
+    )
+    make.add_argument(
+        "--allocation",
+        help="how prunes spread over layers: global, uniform, erk, or like=FILE, as many in every "
+        "layer as that ticket keeps (global)",
+    )
+    make.add_argument("--structure", metavar="N:M", help="keep N of every M neighbours: 2:4")
+    make.add_argument("--seed", type=int, default=0, help="of --criterion random (0)")
+    make.add_argument("--stem", action="store_true", help="prune the stem too (papers B and C)")
+    make.add_argument("-o", "--output", required=True)
+    make.set_defaults(run=_make)
+
+
+def add_variant(commands: Any) -> None:
+    """Adds ``variant`` to the sub-commands of a parser, with the options of every kind."""
+    known = kinds()
+    listed = " ".join(f"{name}: {kind.__doc__}" for name, kind in known.items())
+    variant = commands.add_parser(
+        "variant", help=f"a control: {', '.join(known)}", description=f"Kinds: {listed}"
+    )
+    variant.add_argument("file")
+    variant.add_argument("kind", choices=list(known))
+    variant.add_argument("--weights", help="checkpoint to start from; without it a mask alone")
+    for each in all_settings():
+        text = f"{each.help} (default: {each.default}; {', '.join(each.kinds)})"
+        option: dict[str, Any] = {"help": text, "dest": each.name, "default": argparse.SUPPRESS}
+        if each.values.parse is None:
+            option["action"] = "store_true"
+        else:
+            option["type"] = each.values.parse
+            option["choices"] = each.values.choices or None
+        variant.add_argument(f"--{each.name.replace('_', '-')}", **option)
+    variant.add_argument("-o", "--output", required=True)
+    variant.set_defaults(run=_variant)
+
+
+def _make(args: argparse.Namespace) -> None:
+    allocation = _allocation(args.allocation)
+    _require_one_amount(args, isinstance(allocation, AsIn))
+    _require_of_weights(args.criterion)
+    amount = _AMOUNT if args.amount is None else args.amount
+    generator = _generator(args.seed)
+    backbone = load_backbone(args.weights)
+    names = prunable_in(backbone, args.stem)
+    masks = MaskSet({n: torch.ones(backbone[n].shape, dtype=torch.bool) for n in names})
+    # In steps, so that counts round as in an iterative chain.
+    for _ in range(1 if args.level is None else args.level):
+        before = masks
+        masks = prune(
+            backbone, masks, amount, args.criterion, allocation, generator, args.structure
+        )
+        if masks.kept == before.kept:  # too few are left for a share of them to be one
+            break
+    meta: dict[str, Any] = {
+        "criterion": args.criterion,
+        "allocation": "like" if isinstance(allocation, AsIn) else allocation,
+        "one_shot": True,
+        "source": Path(args.weights).name,
+        "stem": args.stem,
+    }
+    if args.level is not None:
+        meta |= {"level": args.level, "nominal_sparsity": sparsity_after(args.level, amount)}
+    if args.structure is not None:
+        meta |= {"structure": args.structure}
+    if isinstance(allocation, AsIn):
+        meta |= {"like": allocation.target.digest()}
+    if args.criterion != "magnitude":
+        meta |= {"seed": args.seed}
+    Ticket(masks, backbone, meta).save(args.output)
+    print(f"{args.output}: {masks!r}")
+
+
+def _require_of_weights(criterion: str) -> None:
+    """Of a checkpoint there are weights alone: no model to run, and no data."""
+    trial = Subject({"w": torch.zeros(1)}, {"w": torch.ones(1, dtype=torch.bool)})
+    try:
+        get_criterion(criterion).scores(trial, torch.Generator())
+    except ConfigError as problem:
+        raise ConfigError(
+            f"--criterion {criterion} does not rank a checkpoint's weights: {problem}; use "
+            "magnitude or random here, or lth.prune in Python"
+        ) from None
+
+
+def _allocation(wanted: str | None) -> str | Allocation:
+    """What ``--allocation`` names."""
+    if wanted is None:
+        return "global"
+    if wanted.startswith(_LIKE):
+        return AsIn(Ticket.load(wanted.removeprefix(_LIKE)).masks)
+    try:
+        get_allocation(wanted)
+    except ConfigError as problem:
+        raise ConfigError(f"{problem}, or {_LIKE}FILE") from None
+    return wanted
+
+
+def _require_one_amount(args: argparse.Namespace, like: bool) -> None:
+    """How much is pruned must be said once."""
+    if args.structure is not None:
+        Pattern.parse(args.structure)
+        if args.allocation is not None:
+            raise ConfigError("--structure sets what each layer keeps; leave --allocation out")
+    setter = "--structure" if args.structure is not None else f"--allocation {_LIKE}" * like
+    if setter and (args.level is not None or args.amount is not None):
+        raise ConfigError(f"{setter} sets how much is pruned; leave --level and --amount out")
+    if not setter and args.level is None:
+        raise ConfigError(
+            f"how much is to be pruned? give --level, --structure or --allocation {_LIKE}FILE"
+        )
+    if args.level is not None and args.level < 0:
+        raise ConfigError(f"--level is {args.level}; it must be 0 or more")
+    if args.amount is not None and not 0 <= args.amount <= 1:
+        raise ConfigError(f"--amount is {args.amount}; it must lie between 0 and 1")
+
+
+def _generator(seed: int) -> torch.Generator:
+    if not 0 <= seed < 2**63:
+        raise ConfigError(f"--seed is {seed}; it must be 0 or more, and below 2**63")
+    return torch.Generator().manual_seed(seed)
+
+
+def _variant(args: argparse.Namespace) -> None:
+    given = {each.name for each in all_settings()} & vars(args).keys()
+    made = make_variant(args.kind, {name: getattr(args, name) for name in sorted(given)})
+    source = Ticket.load(args.file)
+    masks = made.derive(source.masks)
+    # The ticket holds the survivors' values only, so without a checkpoint this is a mask alone.
+    start = None if args.weights is None else load_backbone(args.weights)
+    settings = made.settings()
+    if settings.get("among"):
+        settings["among"] = Path(settings["among"]).name  # a ticket travels; its maker's disk not
+    meta = {key: value for key, value in source.meta.items() if key != "weights"}
+    meta |= {"variant": settings, "of": source.masks.digest()}
+    if args.weights is not None:
+        meta["weights"] = Path(args.weights).name
+    Ticket(masks, start, meta).save(args.output)
+    print(f"{args.output}: {masks!r}")
