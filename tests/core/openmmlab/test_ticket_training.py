@@ -177,6 +177,34 @@ def test_variants_and_weights(ticket: Path, tmp_path: Path) -> None:
     assert hook(weights="keep").ticket.weights is None
 
 
+@pytest.mark.parametrize(
+    "variant",
+    [
+        "complement",
+        {"type": "random", "among": "dense.pth"},
+        {"type": "perturb", "keep_density": True},
+        {"type": "shuffle", "unit": "kernel"},
+        "even",
+    ],
+    ids=str,
+)
+def test_variants_train_from_a_config(
+    variant: Any, ticket: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save(ToyClassifier().state_dict(), "dense.pth")
+    settings = {"path": str(ticket), "weights": "keep", "variant": variant}
+    runner = LTHRunner.from_cfg(toy_config(tmp_path / "run", epochs=1, ticket=settings))
+    runner.train()
+    checkpoint = torch.load(tmp_path / "run" / "epoch_1.pth", weights_only=True)
+    original = lth.Ticket.load(ticket).masks
+    kept = {n: checkpoint["state_dict"]["backbone." + n] != 0 for n in original}
+    made = lth.MaskSet(kept)
+    assert made != original
+    assert made.kept == (original.total - original.kept if variant == "complement" else 173)
+    assert made.digest() == checkpoint["lth"]["digest"]
+
+
 def test_a_ticket_of_another_architecture_is_refused(ticket: Path, tmp_path: Path) -> None:
     cfg = toy_config(
         tmp_path / "run", model={"type": "ToyClassifier", "width": 4}, ticket={"path": str(ticket)}
