@@ -62,7 +62,7 @@ def draw(image: np.ndarray, **settings: object) -> np.ndarray:
 
 @pytest.fixture
 def digit() -> np.ndarray:
-    np.random.seed(0)  # noqa: NPY002
+    np.random.seed(0)
     return np.repeat(embedded.digits().images[0][..., None], 3, axis=2)
 
 
@@ -71,7 +71,7 @@ def test_view_follows_numpys_seed(digit: np.ndarray) -> None:
     assert view.shape == (32, 32, 3)
     assert view.dtype == np.uint8
     assert not np.array_equal(draw(digit), view)
-    np.random.seed(0)  # noqa: NPY002
+    np.random.seed(0)
     assert np.array_equal(draw(digit), view)
 
 

@@ -11,6 +11,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -20,9 +21,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from lth_core import files, imp
+from lth_core import files
 from lth_core.errors import ConfigError, LTHError, RunError, TicketError
-from lth_core.imp import IMPSettings, Level, Point, hold, run_imp
+from lth_core.imp import IMPSettings, Level, LevelResult, Point, Trained, hold, run_imp
+from lth_core.imp import directory as run_files
 from lth_core.weights import restore, snapshot
 from torch import Tensor, nn
 
@@ -74,10 +76,17 @@ class Toy:
     def share(self, masks: lth.MaskSet) -> lth.MaskSet:
         return masks
 
-    def train(self, level: Level) -> tuple[dict[str, Tensor], dict[str, float]]:
+    def wait(self) -> None:
+        pass
+
+    def fresh(self, seed: int) -> dict[str, Tensor]:
+        torch.manual_seed(seed)
+        return snapshot(MMLike())
+
+    def train(self, level: Level) -> Trained:
         model = self.build()
         if level.index > 0:
-            restore(model, level.load_rewind())
+            restore(model, level.load_start())
         elif self.rewind_at is None:
             level.save_rewind(snapshot(model))
         optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9, weight_decay=1e-3)
@@ -101,7 +110,8 @@ class Toy:
         link.check()
         self.at(level.index, STEPS)
         self.trained[level.index] = snapshot(model)
-        return snapshot(model), {"loss": loss.item(), "norm": model.head[1].weight.norm().item()}
+        measured = {"loss": loss.item(), "norm": model.head[1].weight.norm().item()}
+        return Trained(snapshot(model), measured, ("backbone.",))
 
 
 def contents(directory: Path) -> dict[str, bytes]:
@@ -114,7 +124,7 @@ def contents(directory: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory) -> tuple[Path, list[imp.LevelResult], Toy]:
+def undisturbed(tmp_path_factory) -> tuple[Path, list[LevelResult], Toy]:
     """A run that nothing happened to. Its directory must not be written to."""
     torch.set_num_threads(1)
     directory = tmp_path_factory.mktemp("undisturbed") / "run"
@@ -276,8 +286,8 @@ def test_no_rounds_is_one_training(tmp_path):
 def test_metrics_of_numpy_and_torch_can_be_kept(tmp_path):
     class Measuring(Toy):
         def train(self, level):
-            weights, _ = super().train(level)
-            return weights, {"a": np.float32(0.1), "b": torch.tensor(0.5), "c": 3}
+            measured = {"a": np.float32(0.1), "b": torch.tensor(0.5), "c": 3}
+            return replace(super().train(level), metrics=measured)
 
     results = run_imp(IMPSettings(rounds=0), tmp_path, Measuring())
     assert results[0].metrics == {"a": float(np.float32(0.1)), "b": 0.5, "c": 3.0}
@@ -345,7 +355,7 @@ def test_a_run_that_broke_off_at_any_write_ends_alike(
     expected = type(error) if isinstance(error, StopError) else LTHError
     with monkeypatch.context() as patch:
         patch.setattr(files, "write_atomic", breaking)
-        patch.setattr(imp, "write_atomic", breaking)
+        patch.setattr(run_files, "write_atomic", breaking)
         with pytest.raises(expected) as info:
             run_imp(SETTINGS, tmp_path / "run", Toy(), CONFIG)
     assert count == number + 1
@@ -365,7 +375,7 @@ def test_the_number_of_writes_is_what_the_test_above_thinks(tmp_path, monkeypatc
         write(path, data)
 
     monkeypatch.setattr(files, "write_atomic", counted)
-    monkeypatch.setattr(imp, "write_atomic", counted)
+    monkeypatch.setattr(run_files, "write_atomic", counted)
     run_imp(SETTINGS, tmp_path, Toy(), CONFIG)
     assert len(names) == WRITES
     assert names.count("ticket.safetensors") == names.count("metrics.json") == ROUNDS + 1
@@ -455,21 +465,22 @@ def test_damage_is_repaired_or_reported(undisturbed, copied, name, damage):
 
 
 def test_every_byte_of_a_receipt_matters(undisturbed, copied):
-    _, results, _ = undisturbed
     path = copied / "level_01/metrics.json"
     good = path.read_bytes()
-    rewind = imp._rewind_digest(copied)
-    assert imp._read_finished(copied, 1, ROUNDS, rewind) == results[1]
+    receipt = json.loads(good)
+    receipt.pop("checksum")
+    rewind = run_files.rewind_digest(copied)
+    assert run_files.read_finished(copied, 1, ROUNDS, rewind) == receipt
     chance = random.Random(0)
     with open(path, "r+b", buffering=0) as file:
         for position, byte in enumerate(good):
             os.pwrite(file.fileno(), bytes([byte ^ 1 << chance.randrange(8)]), position)
-            assert imp._read_finished(copied, 1, ROUNDS, rewind) in (None, results[1])
+            assert run_files.read_finished(copied, 1, ROUNDS, rewind) in (None, receipt)
             os.pwrite(file.fileno(), bytes([byte]), position)
     for old, new in ((b'"loss": ', b'"loss": 1'), (b'"index": 1', b'"index": 2')):
         assert old in good
         path.write_bytes(good.replace(old, new))
-        assert imp._read_finished(copied, 1, ROUNDS, rewind) is None
+        assert run_files.read_finished(copied, 1, ROUNDS, rewind) is None
 
 
 @pytest.fixture(scope="module")
@@ -509,7 +520,7 @@ def test_rewind_weights_that_cannot_be_had_again_are_an_error(copied):
     class Resuming(Toy):
         def train(self, level):
             assert level.index == 0
-            return self.build().state_dict(), {}
+            return Trained(self.build().state_dict(), {}, ("backbone.",))
 
     (copied / "rewind.safetensors").write_bytes(b"")
     with pytest.raises(RunError, match=r"rewind\.safetensors is not a rewind weights"):
@@ -522,9 +533,9 @@ def test_rewind_weights_that_cannot_be_had_again_are_an_error(copied):
 def test_a_training_that_diverged_is_an_error_and_no_ticket(tmp_path):
     class Diverging(Toy):
         def train(self, level):
-            weights, metrics = super().train(level)
-            weights["backbone.layer1.0.conv1.weight"][0] = float("nan")
-            return weights, metrics
+            trained = super().train(level)
+            trained.weights["backbone.layer1.0.conv1.weight"][0] = float("nan")
+            return trained
 
     with pytest.raises(LTHError, match="NaN or infinity"):
         run_imp(SETTINGS, tmp_path, Diverging())
@@ -641,9 +652,9 @@ def test_other_ranks_compute_alike_and_write_nothing(undisturbed, copied, tmp_pa
 
     class Rank1(Toy):
         def train(self, level):
-            weights, metrics = super().train(level)
+            trained = super().train(level)
             shutil.copy(directory / "rewind.safetensors", fresh)
-            return weights, metrics
+            return trained
 
     assert run_imp(SETTINGS, fresh, Rank1(), CONFIG, is_main=False) == results
     assert set(contents(fresh)) == {"rewind.safetensors"}

@@ -44,7 +44,18 @@ def write_atomic(path: str | Path, data: bytes | str) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
-    _sync_directory(path.parent)
+    _sync(path.parent)
+
+
+def publish(part: Path, path: Path) -> None:
+    """Gives a finished file its name, once it is on the disk.
+
+    Raises:
+        OSError: If it cannot be.
+    """
+    _sync(part)
+    os.replace(part, path)
+    _sync(path.parent)
 
 
 def _umask() -> int:
@@ -53,8 +64,9 @@ def _umask() -> int:
     return mask
 
 
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
+def _sync(path: Path) -> None:
+    """Waits until a file, or the names in a directory, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -6,9 +6,12 @@ follow a seed, and whoever draws afterwards sees the stream as if nothing had ha
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import random
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
+import numpy as np
 import torch
 
 
@@ -36,3 +39,49 @@ def borrowed(seed: int | None = None, device: torch.device | None = None) -> Ite
                 with torch.cuda.device(each):
                     torch.cuda.manual_seed(seed)
         yield
+
+
+@contextmanager
+def isolated(seed: int | None = None) -> Iterator[None]:
+    """Lends the CPU's three random streams (Python's, NumPy's, torch's), then puts them back.
+
+    Args:
+        seed: Where they start; where they are now if None.
+    """
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    if seed is not None:
+        random.seed(seed)
+        np.random.seed(seed % 2**32)
+        torch.default_generator.manual_seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        torch.set_rng_state(states[2])
+
+
+def stream_states() -> dict[str, Any]:
+    """Where the random streams of this process stand, as plain values and tensors."""
+    version, words, gauss = random.getstate()
+    name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
+    return {
+        "python": (version, list(words), gauss),
+        "numpy": (name, [int(key) for key in keys], position, has_gauss, cached),
+        "torch": torch.get_rng_state(),
+        "cuda": list(torch.cuda.get_rng_state_all()) if torch.cuda.is_available() else [],
+    }
+
+
+def restore_streams(states: Mapping[str, Any]) -> None:
+    """Puts the random streams where :func:`stream_states` has found them.
+
+    States of accelerators that are not here are passed over.
+    """
+    version, words, gauss = states["python"]
+    random.setstate((version, tuple(words), gauss))
+    name, keys, position, has_gauss, cached = states["numpy"]
+    np.random.set_state((name, np.array(keys, np.uint32), position, has_gauss, cached))
+    torch.set_rng_state(states["torch"].cpu())
+    if len(states["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all([state.cpu() for state in states["cuda"]])

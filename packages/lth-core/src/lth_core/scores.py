@@ -83,6 +83,16 @@ def criterion(name: str) -> Callable[[_C], _C]:
     return register
 
 
+def require_known(name: str) -> None:
+    """Looks whether a criterion is registered under ``name``.
+
+    Raises:
+        ConfigError: If none is.
+    """
+    if not isinstance(name, str) or name not in _CRITERIA:
+        raise ConfigError(f"unknown criterion {name!r}; choose from {', '.join(sorted(_CRITERIA))}")
+
+
 def get_criterion(wanted: str | Criterion) -> Criterion:
     """The criterion registered under a name; a criterion object is handed back as it is.
 
@@ -91,10 +101,7 @@ def get_criterion(wanted: str | Criterion) -> Criterion:
     """
     if isinstance(wanted, Criterion):
         return wanted
-    if not isinstance(wanted, str) or wanted not in _CRITERIA:
-        raise ConfigError(
-            f"unknown criterion {wanted!r}; choose from {', '.join(sorted(_CRITERIA))}"
-        )
+    require_known(wanted)
     found = _CRITERIA[wanted]
     if not isinstance(found, type):
         return _OfWeights(found)

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import copy
+import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch.distributed as dist
 from mmengine.config import Config
-from mmengine.dist import is_main_process
+from mmengine.dist import barrier, is_main_process
 from mmengine.hooks import Hook
 from mmengine.registry import MODELS, DefaultScope
-from mmengine.runner import Runner, find_latest_checkpoint
-from torch import Tensor
+from mmengine.runner import Runner
+from mmengine.runner.utils import set_random_seed
+from torch import Tensor, nn
 
 from lth_core.errors import ConfigError
-from lth_core.imp import IMPSettings, Level, LevelResult, Point, run_imp
+from lth_core.imp import IMPSettings, Level, LevelResult, Point, Trained, run_imp
+from lth_core.imp.directory import stored_settings
 from lth_core.masks import MaskSet
-from lth_core.openmmlab.hooks import LevelHook
-from lth_core.scope import prunable
+from lth_core.openmmlab.levels import LevelHook, hand_over
+from lth_core.openmmlab.ranking import criterion_on
+from lth_core.openmmlab.resuming import clear, last_whole
+from lth_core.randomness import isolated
+from lth_core.scope import locate, prunable, unwrap
 from lth_core.weights import snapshot
 
 _UNRELATED = ("work_dir", "launcher", "resume", "log_level", "visualizer", "experiment_name", "imp")
@@ -46,6 +52,7 @@ class IMPChain:
         Raises:
             LTHError: If the directory is in use, belongs to another config, or is damaged.
         """
+        _fix_seed(self.cfg, self.work_dir)
         config = {k: v for k, v in self.cfg.to_dict().items() if k not in _UNRELATED}
         return run_imp(
             self.settings,
@@ -61,19 +68,18 @@ class _Trainer:
 
     def __init__(self, cfg: Config, settings: IMPSettings) -> None:
         self.cfg = cfg
+        self.settings = settings
         self.rewind_at = Point.parse(settings.rewind_at) if settings.rewind_at else None
 
     def scope(self, settings: IMPSettings) -> MaskSet:
         """All of the backbone's prunable weights."""
-        name = self.cfg.get("default_scope", "mmengine")
-        with DefaultScope.overwrite_default_scope(name):
-            model = MODELS.build(copy.deepcopy(self.cfg.model))
+        model = self._build(self.cfg.model)
         names = prunable(model, settings.stem, settings.kinds)
         masks = MaskSet.ones(model, names)
         prefix = names[0].rpartition("backbone.")
         return masks.without_prefix(prefix[0] + prefix[1])
 
-    def train(self, level: Level) -> tuple[Mapping[str, Tensor], dict[str, float]]:
+    def train(self, level: Level) -> Trained:
         """Trains, goes on training, or (``level.train`` false) only evaluates."""
         from lth_core.openmmlab.runner import LTHRunner  # which builds chains in turn
 
@@ -81,24 +87,60 @@ class _Trainer:
         cfg.pop("imp")
         cfg.work_dir = str(level.directory)
         cfg.experiment_name = level.directory.name
-        cfg.resume = level.train and find_latest_checkpoint(cfg.work_dir) is not None
+        cfg.resume = self._can_resume(level)
         if cfg.resume:
             cfg.load_from = None
+        elif is_main_process():
+            clear(level.directory)
+        barrier()
         metrics = LastMetrics()
         runner = LTHRunner.from_cfg(cfg, (LevelHook(level, self.rewind_at), metrics))
+        carried = None
         if level.train:
             runner.train()
+            carried = hand_over(runner, self.settings.carried)
         else:
             _evaluate_start(runner, level)
-        return snapshot(runner.model), metrics.last
+        prefix, twins = locate(runner.model, level.masks)
+        return Trained(
+            snapshot(runner.model),
+            metrics.last,
+            (prefix, *twins),
+            carried,
+            unwrap(runner.model),
+            criterion_on(self.settings.criterion, runner, self.settings.batches),
+            {"training": cfg.randomness.seed},
+        )
+
+    def _can_resume(self, level: Level) -> bool:
+        """Whether a broken-off training of the level can be gone on with, exactly."""
+        if not level.train or (level.index == 0 and not level.has_rewind()):
+            return False
+        hook = (self.cfg.get("default_hooks") or {}).get("checkpoint") or {}
+        complete = hook.get("save_optimizer", True) and hook.get("save_param_scheduler", True)
+        return bool(complete) and last_whole(level.directory) is not None
+
+    def fresh(self, seed: int) -> Mapping[str, Tensor]:
+        """The model's state after its own random initialisation."""
+        with isolated(seed):
+            set_random_seed(seed)
+            model: Any = self._build(without_pretrained(self.cfg.model))
+            model.init_weights()
+            return snapshot(model)
 
     def share(self, masks: MaskSet) -> MaskSet:
         """Rank 0's masks, on every rank."""
-        if not dist.is_initialized():
-            return masks
-        shared: list[Any] = [masks]
-        dist.broadcast_object_list(shared, src=0)
-        return shared[0]
+        shared: MaskSet = _from_rank_0(masks)
+        return shared
+
+    def wait(self) -> None:
+        """Waits for every rank."""
+        barrier()
+
+    def _build(self, model: Any) -> nn.Module:
+        name = self.cfg.get("default_scope", "mmengine")
+        with DefaultScope.overwrite_default_scope(name):
+            return MODELS.build(copy.deepcopy(model))
 
 
 def _evaluate_start(runner: Runner, level: Level) -> None:
@@ -129,6 +171,39 @@ class LastMetrics(Hook):
                 for key, buffer in runner.message_hub.log_scalars.items()
                 if key.startswith("train/") and "loss" in key
             }
+
+
+def without_pretrained(model: Any) -> Any:
+    """A model's config with no ``init_cfg`` that loads a checkpoint, at any depth."""
+    if isinstance(model, Mapping):
+        return {
+            key: None
+            if key == "init_cfg" and "Pretrained" in str(value)
+            else without_pretrained(value)
+            for key, value in model.items()
+        }
+    if isinstance(model, (list, tuple)):
+        return type(model)(without_pretrained(item) for item in model)
+    return model
+
+
+def _fix_seed(cfg: Config, directory: Path) -> None:
+    """Gives a run without a seed one, and the same when it is gone on with."""
+    if (cfg.get("randomness") or {}).get("seed") is not None:
+        return
+    stored = stored_settings(directory) or {}
+    known = stored.get("config", {}).get("randomness", {}).get("seed")
+    seed = _from_rank_0(secrets.randbelow(2**31) if known is None else known)
+    cfg.randomness = dict(cfg.get("randomness") or {}, seed=seed)
+
+
+def _from_rank_0(value: Any) -> Any:
+    """What rank 0 calls this with, on every rank."""
+    if not dist.is_initialized():
+        return value
+    shared = [value]
+    dist.broadcast_object_list(shared, src=0)
+    return shared[0]
 
 
 def _require_matching_start(cfg: Config, settings: IMPSettings) -> None:

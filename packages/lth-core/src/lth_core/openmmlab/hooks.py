@@ -6,7 +6,6 @@ from abc import abstractmethod
 from typing import Any
 
 import torch
-from mmengine.dist import barrier, is_main_process
 from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapperDict
 from mmengine.registry import HOOKS
@@ -15,13 +14,12 @@ from torch import nn
 
 from lth_core.attach import Link, attach, zero_pruned
 from lth_core.errors import MaskError, RunError, TicketError
-from lth_core.imp import Level, Point
 from lth_core.masks import MaskSet, pack_bits
 from lth_core.openmmlab.reinit import forget_pretrained, fresh_weights, warn_of_frozen
 from lth_core.openmmlab.settings import KEEP, REINIT, TicketSettings
 from lth_core.scope import unwrap
 from lth_core.ticket import Ticket
-from lth_core.weights import load_backbone, restore, snapshot
+from lth_core.weights import load_backbone
 
 CHECKPOINT_KEY = "lth"
 """Key of a checkpoint under which the masks travel; plain mmengine passes over it."""
@@ -142,41 +140,6 @@ class TicketHook(MaskHook):
         except (MaskError, TicketError) as problem:
             raise TicketError(f"{self.settings.path}: {problem}") from None
         runner.logger.info(f"lth: ticket {self.settings.path}: {report}")
-
-
-class LevelHook(MaskHook):
-    """Trains one level of an IMP chain and, at level 0, keeps the weights to rewind to.
-
-    Args:
-        level: The level.
-        rewind_at: Where in level 0's training the rewind point lies; None for its start.
-    """
-
-    def __init__(self, level: Level, rewind_at: Point | None) -> None:
-        super().__init__(level.masks)
-        self.level = level
-        self.rewind_at = rewind_at
-
-    def start(self, runner: Runner) -> None:
-        """Rewinds; at level 0, keeps the starting weights."""
-        if self.level.index > 0:
-            restore(runner.model, self.level.load_rewind())
-        elif self.rewind_at is None:
-            self._save_rewind(runner.model)
-
-    def after_train_iter(self, runner: Runner, batch_idx: int, *args: Any, **kwargs: Any) -> None:
-        """Keeps the weights at an early rewind point."""
-        if self.level.index > 0 or self.rewind_at is None:
-            return
-        loop = runner.train_loop
-        per_epoch = len(loop.dataloader) if hasattr(loop, "dataloader") else loop.max_iters
-        if runner.iter + 1 == self.rewind_at.iteration(loop.max_iters, per_epoch):
-            self._save_rewind(runner.model)
-
-    def _save_rewind(self, model: nn.Module) -> None:
-        if is_main_process():
-            self.level.save_rewind(snapshot(model))
-        barrier()
 
 
 @HOOKS.register_module()

@@ -5,23 +5,32 @@ from __future__ import annotations
 import copy
 import difflib
 import itertools
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.dist import is_main_process
+from mmengine.dist import get_rank, is_main_process
 from mmengine.hooks import Hook
 from mmengine.model import MMDistributedDataParallel, revert_sync_batchnorm
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 from torch import nn
+from torch.utils.data import DataLoader
 
-from lth_core.errors import ConfigError
+from lth_core.errors import ConfigError, RunError
+from lth_core.files import publish
 from lth_core.openmmlab.compat import processes
 from lth_core.openmmlab.compat.checkpoints import PlainCheckpointHook
 from lth_core.openmmlab.hooks import TicketHook
+from lth_core.openmmlab.resuming import (
+    ResumeHook,
+    StreamsHook,
+    gather_streams,
+    last_whole,
+    remove_parts,
+)
+from lth_core.openmmlab.sampling import end_workers, seed_loader
 from lth_core.openmmlab.settings import parse_imp, parse_ticket
 
 KEYS = ("ticket", "imp")
@@ -67,7 +76,7 @@ class LTHRunner(Runner):
         # mmengine keeps loggers and hubs by name for ever; a second runner must not share them.
         cfg.experiment_name = f"{cfg.get('experiment_name') or name}_{next(_COUNTER)}"
         runner = super().from_cfg(cfg)
-        for hook in (PlainCheckpointHook(), *hooks):
+        for hook in (PlainCheckpointHook(), StreamsHook(), *hooks, ResumeHook()):
             runner.register_hook(hook)
         return runner
 
@@ -83,15 +92,52 @@ class LTHRunner(Runner):
         # SyncBatchNorm has no CPU kernel.
         return MMDistributedDataParallel(module=revert_sync_batchnorm(model), **settings)
 
+    @staticmethod
+    def build_dataloader(
+        dataloader: DataLoader | dict, seed: int | None = None, diff_rank_seed: bool = False
+    ) -> DataLoader:
+        """As mmengine's, but what is loaded depends on the seed alone; see ``sampling``."""
+        built = Runner.build_dataloader(dataloader, seed, diff_rank_seed)
+        return built if seed is None else seed_loader(built, seed, get_rank())
+
+    def train(self) -> nn.Module:
+        """As mmengine's; afterwards, also after an error, no worker of a data loader is left."""
+        try:
+            return super().train()
+        finally:
+            for loop in (self._train_loop, self._val_loop):
+                end_workers(loop)
+
+    def load_or_resume(self) -> None:
+        """As mmengine's, but resumes from the last checkpoint that is whole."""
+        if not self._has_loaded and self._resume:
+            remove_parts(self.work_dir)
+            named: str | None = self._load_from  # type: ignore[has-type]
+            found = last_whole(self.work_dir) if named is None else None
+            self._load_from = named if found is None else str(found)
+        super().load_or_resume()
+
     def save_checkpoint(self, out_dir: str, filename: str, *args: Any, **kwargs: Any) -> None:
-        """As mmengine's, but the file appears whole or not at all."""
+        """As mmengine's, with the random streams, and the file appears whole or not at all.
+
+        Raises:
+            RunError: If it cannot be written; the checkpoints before it stay.
+        """
+        self.streams = gather_streams()
         if "://" in str(out_dir):
             super().save_checkpoint(out_dir, filename, *args, **kwargs)
             return
-        part = f".{filename}.part"
-        super().save_checkpoint(out_dir, part, *args, **kwargs)
-        if is_main_process():
-            os.replace(Path(out_dir) / part, Path(out_dir) / filename)
+        path, part = Path(out_dir) / filename, Path(out_dir) / f".{filename}.part"
+        try:
+            super().save_checkpoint(out_dir, part.name, *args, **kwargs)
+            if is_main_process():
+                publish(part, path)
+        except OSError as problem:
+            part.unlink(missing_ok=True)
+            raise RunError(
+                f"checkpoint {path} cannot be written: {problem.strerror or problem}; make room, "
+                "then go on from the checkpoint before it with --resume"
+            ) from None
 
 
 def _drop_pretrained(model: Any) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from lth_core.errors import ConfigError
-from lth_core.imp import IMPSettings
+from lth_core.imp.settings import IMPSettings, preset_fields
 from lth_core.variant_kinds import SEED, Variant, make_variant
 
 Settings = TypeVar("Settings")
@@ -103,9 +103,11 @@ def parse_imp(value: Any) -> IMPSettings:
         ConfigError: If it is not a dict, or has unknown, missing or malformed fields.
     """
     value = _plain(value, "imp")
-    if isinstance(value.get("kinds"), list):
-        value["kinds"] = tuple(value["kinds"])
-    return _strict(IMPSettings, value, "imp")
+    preset = value.pop("preset", None)
+    for name in ("kinds", "carry", "keep"):
+        if isinstance(value.get(name), list):
+            value[name] = tuple(value[name])
+    return _strict(IMPSettings, ({} if preset is None else preset_fields(preset)) | value, "imp")
 
 
 def _plain(value: Any, key: str) -> dict[str, Any]:

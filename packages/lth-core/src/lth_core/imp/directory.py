@@ -1,0 +1,276 @@
+"""A run's directory: its files, who may write to it, and what in it is finished.
+
+Layout::
+
+    run/  imp.json  rewind.safetensors  results.csv
+          level_00/  ticket.safetensors  metrics.json  ... whatever the training leaves there
+          level_01/  ... start.safetensors  carried.pth, where the settings ask for them
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import io
+import json
+import os
+import pickle
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lth_core.errors import RunError, TicketError
+from lth_core.files import load_tensors, write_atomic
+from lth_core.ticket import Ticket
+
+SETTINGS, REWIND, RESULTS = "imp.json", "rewind.safetensors", "results.csv"
+TICKET, METRICS = "ticket.safetensors", "metrics.json"
+START, CARRIED_STATE = "start.safetensors", "carried.pth"
+LOCK = ".lock"
+
+
+def level_directory(directory: Path, index: int) -> Path:
+    """Where the files of a level are."""
+    return directory / f"level_{index:02d}"
+
+
+# ---------------------------------------------------------------------------------------------
+# Writing
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Tells what could not be written and why, instead of a traceback."""
+    try:
+        yield
+    except OSError as problem:
+        raise RunError(f"{path} cannot be written: {problem.strerror or problem}") from None
+
+
+def write(path: Path, data: str | bytes) -> None:
+    """Writes a file so that it is there whole or not at all.
+
+    Raises:
+        RunError: If it cannot be written.
+    """
+    with writing(path):
+        write_atomic(path, data)
+
+
+def sweep(directory: Path) -> None:
+    """Removes what a killed process left half written."""
+    names = (SETTINGS, RESULTS, REWIND, TICKET, METRICS, START, CARRIED_STATE)
+    for folder in (directory, *directory.glob("level_*")):
+        for name in names:
+            for leftover in folder.glob(f".{name}.*"):
+                leftover.unlink(missing_ok=True)
+
+
+# ---------------------------------------------------------------------------------------------
+# One run, one process
+
+
+_locks: set[int] = set()
+
+
+def _close_locks() -> None:
+    for descriptor in _locks:
+        os.close(descriptor)
+    _locks.clear()
+
+
+# A data loader's worker would else keep the lock of a run that was killed, and refuse its restart.
+os.register_at_fork(after_in_child=_close_locks)
+
+
+@contextmanager
+def hold(directory: Path) -> Iterator[None]:
+    """Holds the run directory; the lock goes with the process, however it ends.
+
+    Raises:
+        RunError: If another process holds it, or it cannot be written to.
+    """
+    with writing(directory / LOCK):
+        descriptor = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise RunError(
+            f"another process is at work in {directory}; wait for it or use another directory"
+        ) from None
+    _locks.add(descriptor)
+    try:
+        yield
+    finally:
+        if descriptor in _locks:
+            _locks.remove(descriptor)
+            os.close(descriptor)
+
+
+# ---------------------------------------------------------------------------------------------
+# What the run is
+
+
+def stored_settings(directory: Path) -> dict[str, Any] | None:
+    """What the run in ``directory`` was begun with; None if there is none.
+
+    Raises:
+        RunError: If its file is damaged.
+    """
+    path = directory / SETTINGS
+    if not path.exists():
+        return None
+    try:
+        return dict(json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError):
+        raise RunError(f"{path} is damaged; move {directory} away and start again") from None
+
+
+def open_run(directory: Path, wanted: Mapping[str, Any], is_main: bool) -> str:
+    """Writes ``imp.json``, or compares it with what is asked for now.
+
+    Returns:
+        A digest of the settings.
+
+    Raises:
+        RunError: If the directory holds a run with other settings.
+    """
+    wanted = json.loads(json.dumps(wanted, default=str))
+    text = json.dumps(wanted, indent=2, sort_keys=True) + "\n"
+    stored = stored_settings(directory)
+    if stored is None:
+        if is_main:
+            write(directory / SETTINGS, text)
+    else:
+        differences = list(_differences(stored, wanted))
+        if differences:
+            raise RunError(
+                f"{directory} holds a run with other settings: {'; '.join(differences[:3])}; "
+                "use another work directory, or the old settings"
+            )
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _differences(old: Any, new: Any, where: str = "") -> Iterator[str]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in sorted(old.keys() | new.keys()):
+            yield from _differences(old.get(key), new.get(key), f"{where}.{key}".lstrip("."))
+    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        for index, (before, after) in enumerate(zip(old, new, strict=True)):
+            yield from _differences(before, after, f"{where}[{index}]")
+    elif old != new:
+        yield f"{where} was {old!r}, now {new!r}"
+
+
+# ---------------------------------------------------------------------------------------------
+# What a level hands over
+
+
+def rewind_digest(directory: Path) -> str | None:
+    """Digest of the weights to rewind to; None if they are missing or damaged."""
+    return _tensors_digest(directory / REWIND)
+
+
+def _tensors_digest(path: Path) -> str | None:
+    try:
+        return str(load_tensors(path, RunError, "rewind weights")[1]["digest"])
+    except (RunError, KeyError):
+        return None
+
+
+def save_carried(path: Path, carried: Mapping[str, Any]) -> str:
+    """Writes what the next level takes over; returns the file's SHA-256.
+
+    Raises:
+        RunError: If it cannot be written.
+    """
+    buffer = io.BytesIO()
+    torch.save(dict(carried), buffer)
+    write(path, buffer.getvalue())
+    return hashlib.sha256(buffer.getvalue()).hexdigest()
+
+
+def load_carried(path: Path) -> dict[str, Any] | None:
+    """What the level before has handed over; None for nothing.
+
+    Raises:
+        RunError: If the file is damaged.
+    """
+    if not path.exists():
+        return None
+    try:
+        return dict(torch.load(path, map_location="cpu", weights_only=True))
+    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError):
+        raise RunError(f"{path} is damaged; remove it, and its level is repeated") from None
+
+
+def _file_digest(path: Path) -> str | None:
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else None
+
+
+# ---------------------------------------------------------------------------------------------
+# Receipts
+
+
+def seal(receipt: Mapping[str, Any]) -> str:
+    """``receipt`` as the text of its file, with a checksum over all of it."""
+    sealed = dict(receipt) | {"checksum": _checksum(receipt)}
+    return json.dumps(sealed, indent=2) + "\n"
+
+
+def read_receipt(path: Path) -> dict[str, Any]:
+    """A level's receipt, as it was sealed.
+
+    Raises:
+        RunError: If it is missing or damaged.
+    """
+    try:
+        receipt = json.loads(path.read_text())
+        if receipt.pop("checksum") == _checksum(receipt):
+            return dict(receipt)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        pass
+    raise RunError(
+        f"receipt {path} is missing or damaged; run the same command to repeat its level"
+    )
+
+
+def _checksum(receipt: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(receipt, sort_keys=True).encode()).hexdigest()
+
+
+def read_finished(
+    directory: Path, index: int, rounds: int, rewind: str | None
+) -> dict[str, Any] | None:
+    """The level's receipt if all that it left verifies and belongs together, else None.
+
+    Args:
+        directory: The run's directory.
+        index: The level.
+        rounds: The last level.
+        rewind: Digest of the rewind weights as they are now, None if they are missing or damaged.
+    """
+    try:
+        receipt = read_receipt(level_directory(directory, index) / METRICS)
+        if receipt["index"] != index or receipt["rewind"] != rewind:
+            return None
+        for k, wanted in ((index, receipt["digest"]), (index + 1, receipt["next"])):
+            if k > rounds:
+                continue
+            ticket = Ticket.load(level_directory(directory, k) / TICKET)
+            if (ticket.masks.digest(), ticket.meta["level"]) != (wanted, k):
+                return None
+            if ticket.meta["rewind_digest"] != rewind:
+                return None
+        following = level_directory(directory, index + 1)
+        if _tensors_digest(following / START) != receipt["next_start"]:
+            return None
+        if _file_digest(following / CARRIED_STATE) != receipt["carried"]:
+            return None
+    except (OSError, LookupError, TypeError, RunError, TicketError):
+        return None
+    return receipt

@@ -1,0 +1,252 @@
+"""The rounds: train, prune, rewind, level by level.
+
+Level k is the state after k prunes. Each level trains from the rewind weights under its mask; the
+trained weights are ranked, the lowest are pruned, and that is the next level's mask. A level whose
+files verify is finished and never repeated, so a run that was killed goes on where it was.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import platform
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lth_core.errors import RunError
+from lth_core.files import load_tensors, save_tensors
+from lth_core.imp.directory import (
+    CARRIED_STATE,
+    METRICS,
+    RESULTS,
+    REWIND,
+    START,
+    TICKET,
+    hold,
+    level_directory,
+    load_carried,
+    open_run,
+    read_finished,
+    rewind_digest,
+    save_carried,
+    seal,
+    sweep,
+    write,
+    writing,
+)
+from lth_core.imp.level import Level, LevelResult, LevelTrainer, Trained, under
+from lth_core.imp.settings import IMPSettings
+from lth_core.masks import MaskSet
+from lth_core.pruning import prune, sparsity_after
+from lth_core.ticket import Ticket
+from lth_core.weights import digest
+
+
+def run_imp(
+    settings: IMPSettings,
+    directory: str | Path,
+    trainer: LevelTrainer,
+    config: Mapping[str, Any] | None = None,
+    is_main: bool = True,
+) -> list[LevelResult]:
+    """Runs, or goes on with, an IMP chain.
+
+    Args:
+        settings: How tickets are looked for.
+        directory: The run's directory.
+        trainer: Trains one level.
+        config: What else the result depends on. Going on with another one is refused.
+        is_main: Whether this process writes the shared files (rank 0). Other ranks compute the
+            same masks from the same weights and write nothing.
+
+    Returns:
+        One result per level, in order.
+
+    Raises:
+        RunError: If another process is at work here, or the directory holds a run with other
+            settings, or a file in it is damaged beyond repair, or cannot be written.
+    """
+    directory = Path(directory)
+    with writing(directory):
+        directory.mkdir(parents=True, exist_ok=True)
+    with hold(directory) if is_main else nullcontext():
+        if is_main:
+            sweep(directory)
+        asked = {"imp": asdict(settings), "config": config or {}}
+        chain = _Chain(settings, directory, trainer, open_run(directory, asked, is_main), is_main)
+        return chain.run()
+
+
+class _Chain:
+    """A run at work."""
+
+    def __init__(
+        self,
+        settings: IMPSettings,
+        directory: Path,
+        trainer: LevelTrainer,
+        config_digest: str,
+        is_main: bool,
+    ) -> None:
+        self.settings = settings
+        self.directory = directory
+        self.trainer = trainer
+        self.config_digest = config_digest
+        self.is_main = is_main
+
+    def run(self) -> list[LevelResult]:
+        results: list[LevelResult] = []
+        masks: MaskSet | None = None
+        rewind = rewind_digest(self.directory)
+        for index in range(self.settings.rounds + 1):
+            receipt = read_finished(self.directory, index, self.settings.rounds, rewind)
+            # Before anything is written that another process may still have to read.
+            self.trainer.wait()
+            if receipt is None:
+                result, masks = self._level(index, masks or self._masks(index))
+                rewind = rewind_digest(self.directory) if index == 0 else rewind
+            else:
+                masks = None  # read from the ticket when a level needs it
+                names = ("index", "sparsity", "digest", "metrics")
+                result = LevelResult(**{name: receipt[name] for name in names})
+            results.append(result)
+            if self.is_main:
+                write(self.directory / RESULTS, _csv(results))
+        return results
+
+    def _masks(self, index: int) -> MaskSet:
+        if index == 0:
+            return self.trainer.scope(self.settings)
+        return Ticket.load(level_directory(self.directory, index) / TICKET).masks
+
+    def _level(self, index: int, masks: MaskSet) -> tuple[LevelResult, MaskSet | None]:
+        folder = level_directory(self.directory, index)
+        own_start = index > 0 and (folder / START).exists()
+        level = Level(
+            index,
+            folder,
+            masks,
+            rewind_path=self.directory / REWIND,
+            start_path=folder / START if own_start else self.directory / REWIND,
+            carried=load_carried(folder / CARRIED_STATE),
+            train=index > 0 or self.settings.first_prune == "after",
+        )
+        trained = self.trainer.train(level)
+        following = None if index == self.settings.rounds else self._prune(level, trained)
+        result = LevelResult(
+            index,
+            masks.sparsity,
+            masks.digest(),
+            {key: float(value) for key, value in trained.metrics.items()},
+        )
+        if self.is_main:
+            self._keep(level, trained, result, following)
+        self.trainer.wait()
+        return result, following
+
+    def _prune(self, level: Level, trained: Trained) -> MaskSet:
+        runs_model = trained.criterion is not None and trained.model is not None
+        masks = prune(
+            trained.model if runs_model and trained.model is not None else trained.weights,
+            level.masks,
+            self.settings.amount,
+            trained.criterion or self.settings.criterion,
+            self.settings.allocation,
+            torch.Generator().manual_seed(self.settings.seed + level.index),
+        )
+        return self.trainer.share(masks)
+
+    def _keep(
+        self, level: Level, trained: Trained, result: LevelResult, following: MaskSet | None
+    ) -> None:
+        """Writes what the level has led to; its receipt last, with which it counts as finished."""
+        rewind = load_tensors(level.rewind_path, RunError, "rewind weights")[0]
+        start = rewind if level.start_path == level.rewind_path else level.load_start()
+        if level.index == 0:  # every other level's was written by the level before it
+            self._write_ticket(0, level.masks, start, digest(rewind), None)
+        next_start = carried = None
+        if following is not None:
+            folder = level_directory(self.directory, level.index + 1)
+            weights = self._next_start(level, trained, rewind)
+            if weights is not None:
+                next_start = digest(weights)
+                with writing(folder / START):
+                    save_tensors(folder / START, weights, {"digest": next_start})
+            if trained.carried is not None:
+                carried = save_carried(folder / CARRIED_STATE, trained.carried)
+            self._write_ticket(
+                level.index + 1, following, weights or rewind, digest(rewind), result.digest
+            )
+        receipt = asdict(result) | {
+            "rewind": digest(rewind),
+            "start": digest(under(level.masks, start, trained.prefixes)),
+            "trained": digest(trained.weights),
+            "next": None if following is None else following.digest(),
+            "next_start": next_start,
+            "carried": carried,
+            "config": self.config_digest,
+            "seeds": {"imp": self.settings.seed, **trained.seeds},
+            "versions": _versions(),
+        }
+        write(level.directory / METRICS, seal(receipt))
+
+    def _next_start(
+        self, level: Level, trained: Trained, rewind: Mapping[str, Tensor]
+    ) -> Mapping[str, Tensor] | None:
+        """What the next level starts from, None if it is the weights to rewind to."""
+        if self.settings.rewind in ("none", "lr"):
+            return trained.weights
+        weights: Mapping[str, Tensor] | None = None
+        if self.settings.rewind == "reinit":
+            weights = self.trainer.fresh(self.settings.seed + level.index + 1)
+        kept = {name: t for name, t in trained.weights.items() if self.settings.keeps(name)}
+        return {**(weights or rewind), **kept} if kept else weights
+
+    def _write_ticket(
+        self,
+        index: int,
+        masks: MaskSet,
+        weights: Mapping[str, Tensor],
+        rewind: str,
+        parent: str | None,
+    ) -> None:
+        settings = self.settings
+        meta = {
+            "level": index,
+            "nominal_sparsity": sparsity_after(index, settings.amount),
+            "rewind": settings.rewind,
+            "rewind_digest": rewind,
+            "criterion": settings.criterion,
+            "allocation": settings.allocation,
+            "stem": settings.stem,
+            "seed": settings.seed,
+            "config": self.config_digest,
+            "parent": parent,
+            "run": self.directory.name,
+        }
+        path = level_directory(self.directory, index) / TICKET
+        Ticket(masks, dict(weights), meta).save(path)
+
+
+def _versions() -> dict[str, str]:
+    from lth_core import __version__  # which imports this module
+
+    return {"lth": __version__, "torch": torch.__version__, "python": platform.python_version()}
+
+
+def _csv(results: list[LevelResult]) -> str:
+    keys = sorted({key for result in results for key in result.metrics})
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["level", "sparsity", "digest", *keys])
+    for r in results:
+        writer.writerow(
+            [r.index, f"{r.sparsity:.6f}", r.digest, *(r.metrics.get(k, "") for k in keys)]
+        )
+    return out.getvalue()
