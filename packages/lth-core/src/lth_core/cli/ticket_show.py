@@ -8,13 +8,18 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from lth_core.imp.proof import prove
 from lth_core.scope import printable
 from lth_core.ticket import Ticket
 
 
 def show(args: argparse.Namespace) -> None:
-    """Verifies the ticket ``args.file`` and prints its layers and where it comes from."""
+    """Verifies the ticket ``args.file`` and prints its layers and where it comes from.
+
+    One that lies in the directory of its run is checked against the run's receipts too.
+    """
     loaded = Ticket.load(args.file)
+    proven = prove(args.file)
     console = Console()
     table = Table(title=Text(f"{args.file}: verified"), title_justify="left")
     for column in ("weight", "shape", "kept", "sparsity %"):
@@ -36,3 +41,5 @@ def show(args: argparse.Namespace) -> None:
     for key, value in sorted(loaded.meta.items()):
         if key != "parent":
             print(f"{printable(key)}: {printable(str(value), 1000)}")
+    for what, holds in proven.items():
+        print(f"verified {what}: {printable(holds, 1000)}")

@@ -185,6 +185,7 @@ class _Chain:
             )
         receipt = asdict(result) | {
             "rewind": digest(rewind),
+            "prefixes": list(trained.prefixes),
             "start": digest(under(level.masks, start, trained.prefixes)),
             "trained": digest(trained.weights),
             "next": None if following is None else following.digest(),

@@ -23,6 +23,7 @@ from lth_core.imp.directory import stored_settings
 from lth_core.masks import MaskSet
 from lth_core.openmmlab.levels import LevelHook, hand_over
 from lth_core.openmmlab.ranking import criterion_on
+from lth_core.openmmlab.reinit import drop_pretrained
 from lth_core.openmmlab.resuming import clear, last_whole
 from lth_core.randomness import isolated
 from lth_core.scope import locate, prunable, unwrap
@@ -124,7 +125,9 @@ class _Trainer:
         """The model's state after its own random initialisation."""
         with isolated(seed):
             set_random_seed(seed)
-            model: Any = self._build(without_pretrained(self.cfg.model))
+            cfg = copy.deepcopy(self.cfg.model)
+            drop_pretrained(cfg)
+            model: Any = self._build(cfg)
             model.init_weights()
             return snapshot(model)
 
@@ -171,20 +174,6 @@ class LastMetrics(Hook):
                 for key, buffer in runner.message_hub.log_scalars.items()
                 if key.startswith("train/") and "loss" in key
             }
-
-
-def without_pretrained(model: Any) -> Any:
-    """A model's config with no ``init_cfg`` that loads a checkpoint, at any depth."""
-    if isinstance(model, Mapping):
-        return {
-            key: None
-            if key == "init_cfg" and "Pretrained" in str(value)
-            else without_pretrained(value)
-            for key, value in model.items()
-        }
-    if isinstance(model, (list, tuple)):
-        return type(model)(without_pretrained(item) for item in model)
-    return model
 
 
 def _fix_seed(cfg: Config, directory: Path) -> None:
