@@ -95,8 +95,8 @@ class IMPSettings:
             tasks; level 0 is then only evaluated).
         carry: What a level takes over from the training of the level before: ``"optimizer"``
             (momentum and the like, zero where pruned), ``"schedule"`` (learning rates go on where
-            they were, so schedules count over all levels). None: nothing, but the schedule with
-            ``rewind="none"``.
+            they were; one without an end of its own is spread over all levels). None: nothing,
+            but with ``rewind="none"`` the schedule, which stays at the end of level 0's.
         keep: Tensors of the model that are never rewound, but keep their trained values; shell
             patterns of their names, as ``"queue*"`` (MoCo's negatives in paper A's code).
         seed: Seed of whatever draws random numbers.

@@ -96,6 +96,9 @@ class _Trainer:
         barrier()
         metrics = LastMetrics()
         runner = LTHRunner.from_cfg(cfg, (LevelHook(level, self.rewind_at), metrics))
+        if "schedule" in self.settings.carried and self.settings.rewind != "none":
+            levels = self.settings.rounds + (self.settings.first_prune == "after")
+            runner.schedule_trainings = levels
         carried = None
         if level.train:
             runner.train()

@@ -39,7 +39,14 @@ _COUNTER = itertools.count()
 
 @RUNNERS.register_module()
 class LTHRunner(Runner):
-    """mmengine's Runner for configs with a ``ticket``; build it with :meth:`from_cfg`."""
+    """mmengine's Runner for configs with a ``ticket``; build it with :meth:`from_cfg`.
+
+    Attributes:
+        schedule_trainings: How many trainings of this length one schedule is spread over; more
+            than one in a chain that carries its schedule from level to level.
+    """
+
+    schedule_trainings: int = 1
 
     @classmethod
     def from_cfg(cls, cfg: Config, hooks: tuple[Hook, ...] = ()) -> Any:
@@ -107,6 +114,16 @@ class LTHRunner(Runner):
         finally:
             for loop in (self._train_loop, self._val_loop):
                 end_workers(loop)
+
+    def _build_param_scheduler(self, scheduler: Any, optim_wrapper: Any) -> list[Any]:
+        """As mmengine's, but a schedule without an end ends with the last of its trainings."""
+        cfgs = list(scheduler) if isinstance(scheduler, (list, tuple)) else [scheduler]
+        for place, cfg in enumerate(cfgs):
+            if isinstance(cfg, dict) and self.schedule_trainings > 1:
+                length = self.max_epochs if cfg.get("by_epoch", True) else self.max_iters
+                cfgs[place] = {"end": length * self.schedule_trainings, **cfg}
+        built: list[Any] = super()._build_param_scheduler(cfgs, optim_wrapper)
+        return built
 
     def load_or_resume(self) -> None:
         """As mmengine's, but resumes from the last checkpoint that is whole."""
