@@ -104,6 +104,7 @@ class Watch(Hook):
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         wrapper = runner.optim_wrapper
+        self._note_twin()
         if batch_idx % wrapper._accumulative_counts == 0:
             self._sums = {}
         self.free.load_state_dict(self.model.state_dict())
@@ -128,9 +129,7 @@ class Watch(Hook):
             average = getattr(hook, "ema_model", None)
             if average is not None:
                 self.twins.append(_copied(average.module))
-        if hasattr(self.model, "encoder_k"):
-            twin = {f"backbone.{n[2:]}": t for n, t in _copied(self.model.encoder_k.module).items()}
-            self.twins.append(twin)
+        self._note_twin()
         self.weights.append([p.detach().clone() for p in self.model.parameters()])
         wrapper = runner.optim_wrapper
         if not wrapper.clip_grad_kwargs or (batch_idx + 1) % wrapper._accumulative_counts:
@@ -143,6 +142,12 @@ class Watch(Hook):
             if norm < float("inf"):
                 assert self.norms[-1] == pytest.approx(norm, rel=self.tolerance)
                 self.excess.append(free / norm)
+
+    def _note_twin(self) -> None:
+        """Notes MoCo's momentum encoder, whose first part is a copy of the backbone."""
+        if hasattr(self.model, "encoder_k"):
+            twin = _copied(self.model.encoder_k.module)
+            self.twins.append({f"backbone.{name[2:]}": t for name, t in twin.items()})
 
     def _live(self) -> dict[str, Tensor]:
         return {n: g * self.masks[n] if n in self.masks else g for n, g in self._sums.items()}
@@ -346,7 +351,7 @@ def test_moco_with_its_momentum_encoder_and_queue(tmp_path: Path) -> None:
     queue = WatchQueue(masks)
     cfg = toy_config(
         tmp_path / "run",
-        ticket={"path": str(path)},
+        ticket={"path": str(path), "weights": "keep"},
         model=MOCO,
         train_dataloader={
             "batch_size": 8,
@@ -363,7 +368,7 @@ def test_moco_with_its_momentum_encoder_and_queue(tmp_path: Path) -> None:
     runner = LTHRunner.from_cfg(cfg, hooks=(watch, queue))
     runner.train()
     watch.require_exact(runner)
-    assert len(watch.norms) == len(watch.twins) == len(queue.keys) == 8
+    assert len(watch.norms) == len(watch.twins) / 2 == len(queue.keys) == 8
     assert max(watch.excess) > 1.1
     for keys, queued in zip(queue.keys, queue.queued, strict=True):
         torch.testing.assert_close(keys, queued, rtol=1e-5, atol=1e-6)
