@@ -16,7 +16,12 @@ from lth_core.errors import LTHError
 from lth_core.sharding import full
 from lth_core.weights import digest, restore, snapshot
 from torch import Tensor, nn
-from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+from torch.distributed.fsdp import (
+    FSDPModule,
+    FullyShardedDataParallel,
+    MixedPrecisionPolicy,
+    fully_shard,
+)
 
 STEPS = 4
 CLIP = 0.05
@@ -197,6 +202,10 @@ def problems(rank: int) -> dict[str, str]:
     if rank == 1:
         weight.to_local().data.fill_(1)
     note("spoilt on rank 1", link.check)
+    model, masks = start()
+    cpu = torch.device("cpu")
+    flattened = FullyShardedDataParallel(model, device_id=cpu, use_orig_params=True)
+    note("flattened", lambda: lth.attach(flattened, masks))
     return found
 
 

@@ -93,6 +93,11 @@ def test_problems_are_found_by_who_has_them(ranks: list[dict[str, Any]]) -> None
     zero, one = (rank["problems"] for rank in ranks)
     assert "was removed or replaced" in zero.pop("attached too early")
     assert "attach masks after the model has been wrapped" in one.pop("attached too early")
+    for rank in (zero, one):
+        assert rank.pop("flattened") == (
+            "the masks do not fit FullyShardedDataParallel, which flattens weights; "
+            "shard the model with torch's fully_shard"
+        )
     assert zero == {}
     assert one["spoilt on rank 1"].startswith("weight backbone.2.weight has ")
 

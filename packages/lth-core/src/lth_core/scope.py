@@ -229,6 +229,11 @@ def locate(model: nn.Module, masks: Mapping[str, torch.Tensor]) -> tuple[str, li
     model = unwrap(model)
     named = dict(model.named_parameters())
     prefixes = find_prefixes(masks, named)
+    if not prefixes and any("FullyShardedDataParallel" in k.__name__ for k in type(model).__mro__):
+        raise MaskError(
+            f"the masks do not fit {type(model).__name__}, which flattens weights; "
+            "shard the model with torch's fully_shard"
+        )
     if not prefixes:
         raise MaskError(
             f"the masks do not fit {type(model).__name__}: {describe_misfit(masks, named)}; "
