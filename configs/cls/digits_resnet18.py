@@ -8,4 +8,4 @@ _base_ = [
 default_scope = 'mmpretrain'
 custom_imports = dict(imports=['lth_cls'], allow_failed_imports=False)
 
-train_cfg = dict(max_epochs=15)
+train_cfg = dict(max_epochs=20)

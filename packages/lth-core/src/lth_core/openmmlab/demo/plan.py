@@ -96,10 +96,10 @@ class Settings:
     """
 
     seed: int = 0
-    rounds: int = 10
+    rounds: int = 16
     amount: float = 0.2
-    levels: tuple[int, ...] = (6, 10)
-    random_levels: tuple[int, ...] = (10,)
+    levels: tuple[int, ...] = (6, 16)
+    random_levels: tuple[int, ...] = (16,)
     imp_epochs: int = 4
     pictured: str = "labels"
     overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -306,7 +306,7 @@ def _chain(settings: Settings, name: str) -> Job:
         },
         files={"load_from": (f"pretrain/{name}", CHECKPOINT)},
         outputs=tuple(f"level_{k:02d}/{TICKET}" for k in range(settings.rounds + 1)),
-        seconds=25 if name == "labels" else 38,
+        seconds=37 if name == "labels" else 58,
     )
 
 
@@ -324,7 +324,7 @@ def _train(settings: Settings, task: str, name: str, start: Start) -> Job:
         options=options,
         files=files,
         outputs=(CHECKPOINT,),
-        seconds={"cls": 4.0, "det": 20.0, "seg": 24.0}[task],
+        seconds={"cls": 6.0, "det": 19.0, "seg": 22.0}[task],
         start=start,
     )
 
