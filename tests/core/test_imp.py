@@ -205,6 +205,21 @@ def lth_digest(weights: dict[str, Tensor]) -> str:
     return sha.hexdigest()
 
 
+def test_one_shot_controls_prune_the_weights_given_as_often(undisturbed):
+    directory, results, trainer = undisturbed
+    initial = trainer.build().backbone.state_dict()
+    masks = ticket(directory, 0).masks
+    for level in range(1, ROUNDS + 1):
+        found = lth.Ticket.load(directory / "one_shot" / f"level_{level:02d}.safetensors")
+        expected = prune_plainly(initial, masks, 0.3)
+        assert positions(found.masks) == expected
+        assert found.masks.kept == ticket(directory, level).masks.kept
+        assert found.masks.digest() != results[level].digest
+        for name, mask in found.masks.items():
+            assert torch.equal(found.weights[name], initial[name].masked_fill(~mask, 0))
+        masks = found.masks
+
+
 def test_receipts_metrics_and_table(undisturbed):
     directory, results, trainer = undisturbed
     rewind = lth_digest(trainer.build().state_dict())
@@ -330,13 +345,20 @@ def test_a_training_that_broke_off_is_done_again_and_no_other(undisturbed, tmp_p
     assert contents(tmp_path / "run") == contents(undisturbed[0])
 
 
-WRITES = 2 + 3 * (ROUNDS + 1)
-"""imp.json, rewind weights; per level a ticket, metrics and the table."""
+WRITES = 2 + 3 * (ROUNDS + 1) + ROUNDS
+"""imp.json, rewind weights; per level a ticket, metrics and the table; one-shot controls."""
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("number", range(WRITES))
-@pytest.mark.parametrize("error", [StopError(), OSError(errno.ENOSPC, "No space left on device")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        StopError(),
+        OSError(errno.ENOSPC, "No space left on device"),
+        OSError(errno.EROFS, "Read-only file system"),
+    ],
+)
 def test_a_run_that_broke_off_at_any_write_ends_alike(
     undisturbed, tmp_path, monkeypatch, number, after, error
 ):
@@ -360,7 +382,8 @@ def test_a_run_that_broke_off_at_any_write_ends_alike(
             run_imp(SETTINGS, tmp_path / "run", Toy(), CONFIG)
     assert count == number + 1
     if expected is LTHError:
-        assert "cannot be written: No space left on device" in str(info.value)
+        assert isinstance(error, OSError)
+        assert f"cannot be written: {error.strerror}" in str(info.value)
         assert str(tmp_path / "run") in str(info.value)
     assert run_imp(SETTINGS, tmp_path / "run", Toy(), CONFIG) == undisturbed[1]
     assert contents(tmp_path / "run") == contents(undisturbed[0])
@@ -420,6 +443,7 @@ FILES = [
     "rewind.safetensors",
     "results.csv",
     *(f"level_{k:02d}/{name}" for k in range(4) for name in ("ticket.safetensors", "metrics.json")),
+    *(f"one_shot/level_{k:02d}.safetensors" for k in range(1, 4)),
 ]
 
 
@@ -499,7 +523,7 @@ def foreign(tmp_path_factory) -> Path:
     return directory
 
 
-@pytest.mark.parametrize("name", [name for name in FILES if name != "imp.json"])
+@pytest.mark.parametrize("name", [n for n in FILES if n != "imp.json" and "one_shot" not in n])
 def test_a_sound_file_of_another_run_is_noticed(undisturbed, copied, foreign, name):
     shutil.copy(foreign / name, copied / name)
     assert run_imp(SETTINGS, copied, Toy(), CONFIG) == undisturbed[1]

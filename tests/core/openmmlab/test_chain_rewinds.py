@@ -133,6 +133,45 @@ def test_what_is_kept_is_not_rewound(seen: Seen, tmp_path: Path) -> None:
         require_equal(seen.started[level], masked({**seen.started[0], **kept}, tmp_path, level))
 
 
+@pytest.mark.parametrize("keep_best", [False, True])
+def test_rewinding_to_the_dense_runs_result(keep_best: bool, seen: Seen, tmp_path: Path) -> None:
+    cfg = noisy_config(tmp_path)
+    if keep_best:  # the "best" being the worst, which is not the last
+        cfg.default_hooks.checkpoint.update(save_best="accuracy", rule="less")
+    run(tmp_path, cfg, rewind="dense")
+    expected = seen.ended[0]
+    if keep_best:
+        (best,) = (tmp_path / "level_00").glob("best_*.pth")
+        assert "epoch_4" not in best.name
+        expected = torch.load(best, weights_only=True)["state_dict"]
+    for level in (1, 2):
+        require_equal(seen.started[level], masked(expected, tmp_path, level))
+    masks = lth.Ticket.load(tmp_path / "level_01/ticket.safetensors").masks
+    ranked = {n: seen.ended[0]["backbone." + n] for n in masks}  # the last weights, in any case
+    ones = lth.MaskSet({n: torch.ones_like(mask) for n, mask in masks.items()})
+    assert lth.prune(ranked, ones, 0.5) == masks
+
+
+def test_a_level_whose_rewind_weights_are_gone_begins_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    imp = {"rewind": "early", "rewind_at": "3it"}
+    whole = run(tmp_path / "whole", noisy_config(tmp_path / "whole"), **imp)
+    after = LevelHook.after_train_iter
+
+    def interrupt(hook: LevelHook, runner: Runner, *args: Any, **kwargs: Any) -> None:
+        after(hook, runner, *args, **kwargs)
+        if runner.iter == 10:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LevelHook, "after_train_iter", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path / "parts", noisy_config(tmp_path / "parts"), **imp)
+    (tmp_path / "parts/rewind.safetensors").unlink()
+    assert run(tmp_path / "parts", noisy_config(tmp_path / "parts"), **imp) == whole
+
+
 def test_a_rewind_point_in_samples(tmp_path: Path) -> None:
     run(tmp_path / "samples", rewind="early", rewind_at="0.04ksamples")
     run(tmp_path / "steps", rewind="early", rewind_at="5it")  # of 8 images

@@ -3,6 +3,7 @@
 Layout::
 
     run/  imp.json  rewind.safetensors  results.csv
+          one_shot/  level_01.safetensors ...: the same sparsities in one prune, as a control
           level_00/  ticket.safetensors  metrics.json  ... whatever the training leaves there
           level_01/  ... start.safetensors  carried.pth, where the settings ask for them
 """
@@ -29,7 +30,13 @@ from lth_core.ticket import Ticket
 SETTINGS, REWIND, RESULTS = "imp.json", "rewind.safetensors", "results.csv"
 TICKET, METRICS = "ticket.safetensors", "metrics.json"
 START, CARRIED_STATE = "start.safetensors", "carried.pth"
+ONE_SHOT = "one_shot"
 LOCK = ".lock"
+
+
+def one_shot_path(directory: Path, index: int) -> Path:
+    """Where the one-shot control of a level is."""
+    return directory / ONE_SHOT / f"level_{index:02d}.safetensors"
 
 
 def level_directory(directory: Path, index: int) -> Path:
@@ -67,6 +74,8 @@ def sweep(directory: Path) -> None:
         for name in names:
             for leftover in folder.glob(f".{name}.*"):
                 leftover.unlink(missing_ok=True)
+    for leftover in (directory / ONE_SHOT).glob(".level_*"):
+        leftover.unlink(missing_ok=True)
 
 
 # ---------------------------------------------------------------------------------------------
@@ -271,6 +280,9 @@ def read_finished(
             return None
         if _file_digest(following / CARRIED_STATE) != receipt["carried"]:
             return None
+        for k, wanted in enumerate(receipt["one_shot"], 1):
+            if Ticket.load(one_shot_path(directory, k)).masks.digest() != wanted:
+                return None
     except (OSError, LookupError, TypeError, RunError, TicketError):
         return None
     return receipt

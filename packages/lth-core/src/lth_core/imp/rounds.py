@@ -31,6 +31,7 @@ from lth_core.imp.directory import (
     hold,
     level_directory,
     load_carried,
+    one_shot_path,
     open_run,
     read_finished,
     rewind_digest,
@@ -170,6 +171,9 @@ class _Chain:
         start = rewind if level.start_path == level.rewind_path else level.load_start()
         if level.index == 0:  # every other level's was written by the level before it
             self._write_ticket(0, level.masks, start, digest(rewind), None)
+        one_shot: list[str] = []
+        if level.index == 0 and self.settings.has_one_shot_control:
+            one_shot = self._write_one_shot(level.masks, rewind)
         next_start = carried = None
         if following is not None:
             folder = level_directory(self.directory, level.index + 1)
@@ -191,11 +195,29 @@ class _Chain:
             "next": None if following is None else following.digest(),
             "next_start": next_start,
             "carried": carried,
+            "one_shot": one_shot,
             "config": self.config_digest,
             "seeds": {"imp": self.settings.seed, **trained.seeds},
             "versions": _versions(),
         }
         write(level.directory / METRICS, seal(receipt))
+
+    def _write_one_shot(self, masks: MaskSet, weights: Mapping[str, Tensor]) -> list[str]:
+        """Writes the controls: what pruning the weights given would lead to, without any training.
+
+        Returns:
+            Their masks' digests, of level 1 and up.
+        """
+        digests = []
+        for index in range(1, self.settings.rounds + 1):
+            # In steps, so that counts round as in the chain.
+            masks = prune(
+                weights, masks, self.settings.amount, "magnitude", self.settings.allocation
+            )
+            meta = self._meta(index, digest(weights)) | {"one_shot": True}
+            Ticket(masks, dict(weights), meta).save(one_shot_path(self.directory, index))
+            digests.append(masks.digest())
+        return digests
 
     def _next_start(
         self, level: Level, trained: Trained, rewind: Mapping[str, Tensor]
@@ -217,8 +239,13 @@ class _Chain:
         rewind: str,
         parent: str | None,
     ) -> None:
+        meta = self._meta(index, rewind) | {"parent": parent}
+        path = level_directory(self.directory, index) / TICKET
+        Ticket(masks, dict(weights), meta).save(path)
+
+    def _meta(self, index: int, rewind: str) -> dict[str, Any]:
         settings = self.settings
-        meta = {
+        return {
             "level": index,
             "nominal_sparsity": sparsity_after(index, settings.amount),
             "rewind": settings.rewind,
@@ -228,11 +255,8 @@ class _Chain:
             "stem": settings.stem,
             "seed": settings.seed,
             "config": self.config_digest,
-            "parent": parent,
             "run": self.directory.name,
         }
-        path = level_directory(self.directory, index) / TICKET
-        Ticket(masks, dict(weights), meta).save(path)
 
 
 def _versions() -> dict[str, str]:

@@ -16,6 +16,7 @@ REWINDS = {
     "pretrained": "the weights that level 0 starts from, which must come from a checkpoint",
     "init": "the same, from random initialisation",
     "early": "level 0's weights at `rewind_at`",
+    "dense": "level 0's weights at its end, or at its best validation if that is kept",
     "reinit": "a fresh random initialisation, another at each level",
     "lr": "their trained values; the schedule starts again",
     "none": "their trained values; the schedule goes on (fine-tuning)",
@@ -30,6 +31,10 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     "paper-a": {"rounds": 18, "rewind": "pretrained"},
     # Its downstream tasks' theta_5% start (main_imp_downstream.py, rewind_lt).
     "paper-a-early": {"rounds": 18, "rewind": "early", "rewind_at": "5%"},
+    # The other starts of its downstream tasks (--prune_type lt, pt, pt_trans).
+    "paper-a-lt": {"rounds": 18, "rewind": "init"},
+    "paper-a-pt": {"rounds": 18, "rewind": "dense"},
+    "paper-a-pt-trans": {"rounds": 18, "rewind": "pretrained"},
     # What its code does on ImageNet labels: the first mask is taken of the weights as given.
     "paper-a-code": {"rounds": 18, "rewind": "pretrained", "first_prune": "before"},
     # And on SimCLR: momentum is carried over, and the projection head is never rewound.
@@ -139,8 +144,10 @@ class IMPSettings:
                 )
         if self.first_prune not in ("after", "before"):
             raise ConfigError(f"imp.first_prune is {self.first_prune!r}; use 'after' or 'before'")
-        if self.first_prune == "before" and self.rewind == "early":
-            raise ConfigError("imp.rewind='early' needs level 0 trained: first_prune='after'")
+        if self.first_prune == "before" and self.rewind in ("early", "dense"):
+            raise ConfigError(
+                f"imp.rewind={self.rewind!r} needs level 0 trained: first_prune='after'"
+            )
         require_known(self.criterion)
         get_allocation(self.allocation)
         self._check_carried()
@@ -164,6 +171,11 @@ class IMPSettings:
         if self.carry is None:
             return ("schedule",) if self.rewind == "none" else ()
         return self.carry
+
+    @property
+    def has_one_shot_control(self) -> bool:
+        """Whether magnitudes of the pre-trained weights themselves are a control of the chain."""
+        return self.rewind == "pretrained" and self.criterion == "magnitude"
 
     def keeps(self, name: str) -> bool:
         """Whether the tensor of this name is never rewound."""

@@ -21,7 +21,7 @@ from lth_core.errors import ConfigError
 from lth_core.imp import IMPSettings, Level, LevelResult, Point, Trained, run_imp
 from lth_core.imp.directory import stored_settings
 from lth_core.masks import MaskSet
-from lth_core.openmmlab.levels import LevelHook, hand_over
+from lth_core.openmmlab.levels import BeginAgain, LevelHook, hand_over
 from lth_core.openmmlab.ranking import criterion_on
 from lth_core.openmmlab.reinit import drop_pretrained
 from lth_core.openmmlab.resuming import clear, last_whole
@@ -82,20 +82,27 @@ class _Trainer:
 
     def train(self, level: Level) -> Trained:
         """Trains, goes on training, or (``level.train`` false) only evaluates."""
+        try:
+            return self._train(level, resume=self._can_resume(level))
+        except BeginAgain:
+            return self._train(level, resume=False)
+
+    def _train(self, level: Level, resume: bool) -> Trained:
         from lth_core.openmmlab.runner import LTHRunner  # which builds chains in turn
 
         cfg = copy.deepcopy(self.cfg)
         cfg.pop("imp")
         cfg.work_dir = str(level.directory)
         cfg.experiment_name = level.directory.name
-        cfg.resume = self._can_resume(level)
-        if cfg.resume:
+        cfg.resume = resume
+        if resume:
             cfg.load_from = None
         elif is_main_process():
             clear(level.directory)
         barrier()
         metrics = LastMetrics()
-        runner = LTHRunner.from_cfg(cfg, (LevelHook(level, self.rewind_at), metrics))
+        hook = LevelHook(level, self.rewind_at, to_dense=self.settings.rewind == "dense")
+        runner = LTHRunner.from_cfg(cfg, (hook, metrics))
         if "schedule" in self.settings.carried and self.settings.rewind != "none":
             levels = self.settings.rounds + (self.settings.first_prune == "after")
             runner.schedule_trainings = levels
@@ -118,11 +125,9 @@ class _Trainer:
 
     def _can_resume(self, level: Level) -> bool:
         """Whether a broken-off training of the level can be gone on with, exactly."""
-        if not level.train or (level.index == 0 and not level.has_rewind()):
-            return False
         hook = (self.cfg.get("default_hooks") or {}).get("checkpoint") or {}
         complete = hook.get("save_optimizer", True) and hook.get("save_param_scheduler", True)
-        return bool(complete) and last_whole(level.directory) is not None
+        return bool(level.train and complete and last_whole(level.directory))
 
     def fresh(self, seed: int) -> Mapping[str, Tensor]:
         """The model's state after its own random initialisation."""

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from mmengine.dist import barrier, get_world_size, is_main_process
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.runner import Runner
-from torch import nn
+from torch import Tensor
 
 from lth_core.imp import Level, Point
 from lth_core.openmmlab.hooks import MaskHook
-from lth_core.weights import restore, snapshot
+from lth_core.weights import read_state, restore, snapshot
+
+
+class BeginAgain(Exception):  # noqa: N818  (no error, but a request to the chain)
+    """A level cannot be gone on with."""
 
 
 class LevelHook(MaskHook):
@@ -21,15 +26,26 @@ class LevelHook(MaskHook):
     Args:
         level: The level.
         rewind_at: Where in level 0's training the rewind point lies; None for its start.
+        to_dense: Whether the rewind point is level 0's result: its best validated weights if
+            their checkpoint is kept, else its last.
     """
 
-    def __init__(self, level: Level, rewind_at: Point | None) -> None:
+    def __init__(self, level: Level, rewind_at: Point | None, to_dense: bool = False) -> None:
         super().__init__(level.masks)
         self.level = level
         self.rewind_at = rewind_at
+        self.to_dense = to_dense
 
     def before_train(self, runner: Runner) -> None:
-        """Rewinds and masks; proves that the level starts from where it should."""
+        """Rewinds and masks; proves that the level starts from where it should.
+
+        Raises:
+            BeginAgain: If a checkpoint lies behind the rewind point, whose weights are lost.
+        """
+        if self._resumed and self.level.index == 0 and not self.to_dense:
+            passed = runner.iter > self._rewind_iteration(runner)
+            if passed and not self.level.has_rewind():
+                raise BeginAgain
         super().before_train(runner)
         if self.level.index > 0 and not self._resumed and self.link is not None:
             prefixes = (self.link.prefix, *self.link.twins)
@@ -41,15 +57,23 @@ class LevelHook(MaskHook):
             restore(runner.model, self.level.load_start())
             if self.level.carried is not None:
                 take_over(runner, self.level.carried)
-        elif self.rewind_at is None or self._rewind_iteration(runner) == 0:
-            self._save_rewind(runner.model)
+        elif not self.to_dense and self._rewind_iteration(runner) == 0:
+            self._save_rewind(snapshot(runner.model))
 
     def after_train_iter(self, runner: Runner, batch_idx: int, *args: Any, **kwargs: Any) -> None:
         """Keeps the weights at an early rewind point."""
         if self.level.index > 0 or self.rewind_at is None:
             return
         if runner.iter + 1 == self._rewind_iteration(runner):
-            self._save_rewind(runner.model)
+            self._save_rewind(snapshot(runner.model))
+
+    def after_train(self, runner: Runner) -> None:
+        """Keeps the result of the dense training, if that is what to rewind to."""
+        super().after_train(runner)
+        if self.level.index == 0 and self.to_dense:
+            best = runner.message_hub.runtime_info.get("best_ckpt")
+            kept = best is not None and Path(best).is_file()
+            self._save_rewind(read_state(best) if kept else snapshot(runner.model))
 
     def _rewind_iteration(self, runner: Runner) -> int:
         loop = runner.train_loop
@@ -61,9 +85,9 @@ class LevelHook(MaskHook):
             loop.max_iters, len(loop.dataloader), batch * get_world_size()
         )
 
-    def _save_rewind(self, model: nn.Module) -> None:
+    def _save_rewind(self, weights: Mapping[str, Tensor]) -> None:
         if is_main_process():
-            self.level.save_rewind(snapshot(model))
+            self.level.save_rewind(weights)
         barrier()
 
 

@@ -53,7 +53,8 @@ def is_whole(path: Path) -> bool:
 
 def clear(directory: str | Path) -> None:
     """Removes the checkpoints of a training that is to begin again."""
-    for path in [*checkpoints(directory), Path(directory) / "last_checkpoint"]:
+    best = Path(directory).glob("best_*.pth")
+    for path in [*checkpoints(directory), *best, Path(directory) / "last_checkpoint"]:
         path.unlink(missing_ok=True)
 
 
