@@ -148,6 +148,7 @@ def train(option: Option, rank: int) -> dict[str, Any]:
         "gradients": seen,
         "states": whole(states.items()),
         "weights": snapshot(model),
+        "pruned": dict(lth.prune(model, masks, 0.3)),
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import lth_core as lth
 import pytest
 import torch
 from torch import Tensor, nn
@@ -71,6 +72,11 @@ def test_zeros_in_every_part_and_live_weights_as_in_one_process(
                 assert state[mask].any()
                 states += 1
     assert states >= len(masks)
+    # The sharded model is pruned as the one with whole weights, on every rank.
+    backbone = {n.removeprefix("backbone."): w for n, w in one["weights"].items()}
+    pruned = lth.prune({n: backbone[n] for n in masks}, masks, 0.3)
+    assert lth.MaskSet(one["pruned"]) == pruned
+    assert lth.MaskSet(ranks[1][name]["pruned"]) == pruned
     expected, norms = reference(option)
     # Gradients are summed in another order than in one process, and bfloat16 has 8 bits.
     tolerance = 3e-2 if option.bfloat16 else 1e-5

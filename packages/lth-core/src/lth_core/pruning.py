@@ -16,6 +16,7 @@ from lth_core.nm import Pattern, keep_largest
 from lth_core.scope import describe_misfit, find_prefixes, locate, unwrap
 from lth_core.scores import Criterion, Subject, get_criterion
 from lth_core.selection import kth_smallest
+from lth_core.sharding import full, parameters_of
 
 
 def prune(
@@ -88,7 +89,7 @@ def _subject(model: nn.Module | Mapping[str, Tensor], masks: MaskSet) -> Subject
     module: nn.Module | None = None
     if isinstance(model, nn.Module):
         module = unwrap(model)
-        named: Mapping[str, Tensor] = dict(module.named_parameters())
+        named: Mapping[str, Tensor] = parameters_of(module)
         prefix = locate(model, masks)[0]
     else:
         named = model
@@ -96,7 +97,9 @@ def _subject(model: nn.Module | Mapping[str, Tensor], masks: MaskSet) -> Subject
         if not prefixes:
             raise MaskError(f"prune: the masks do not fit: {describe_misfit(masks, named)}")
         prefix = prefixes[0]
-    return Subject({n: named[prefix + n].detach() for n in masks}, masks, module, prefix)
+    # Of a weight that is spread over processes each ranks the whole, and so finds the same mask.
+    weights = {n: full(named[prefix + n].detach()) for n in masks}
+    return Subject(weights, masks, module, prefix)
 
 
 def _prune_to(

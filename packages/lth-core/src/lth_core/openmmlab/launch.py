@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -21,6 +22,8 @@ from lth_core.openmmlab.preflight import check_files
 from lth_core.openmmlab.runner import LTHRunner
 
 EXIT_USER_ERROR = 2
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 def train_main(argv: Sequence[str] | None = None) -> int:
@@ -65,6 +68,16 @@ def guarded(command: Callable[[], object], go_on: str = "again with --resume") -
         if os.environ.get("RANK", "0") == "0":
             for line in str(problem).splitlines():
                 print(f"error: {line}", file=sys.stderr)
+        return EXIT_USER_ERROR
+    except OSError as problem:
+        if problem.errno not in _NO_ROOM:
+            raise
+        where = problem.filename or "a file of the run"
+        print(
+            f"error: {where} cannot be written: {problem.strerror}; put that right and run the "
+            f"same command {go_on} to go on",
+            file=sys.stderr,
+        )
         return EXIT_USER_ERROR
     except KeyboardInterrupt:
         print(f"interrupted; run the same command {go_on} to go on", file=sys.stderr)
