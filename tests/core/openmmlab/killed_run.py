@@ -18,6 +18,7 @@ import torch
 from lth_core import files
 from lth_core.imp import rounds
 from lth_core.openmmlab import LevelHook, LTHRunner
+from lth_core.openmmlab.compat import processes
 from mmengine.runner import ValLoop, checkpoint
 
 from core.openmmlab.noisy import noisy_config
@@ -34,7 +35,7 @@ MOMENTS: dict[str, tuple[Any, str]] = {
 
 def main(directory: str, where: str | None = None, number: int = 0) -> None:
     torch.set_num_threads(1)
-    if where is not None:
+    if where is not None and os.environ.get("RANK", "0") == "0":
         owner, name = MOMENTS[where]
         setattr(owner, name, _killing(getattr(owner, name), number))
     assert checkpoint.torch is torch
@@ -44,7 +45,11 @@ def main(directory: str, where: str | None = None, number: int = 0) -> None:
         imp={"rounds": 2, "amount": 0.3, "rewind": "early", "rewind_at": "2it"},
         custom_hooks=[{"type": "EMAHook", "momentum": 0.1}],
     )
+    if "WORLD_SIZE" in os.environ:
+        cfg.launcher = "pytorch"
+        cfg.env_cfg = {"dist_cfg": {"backend": "gloo"}}
     LTHRunner.from_cfg(cfg).train()
+    processes.leave()
 
 
 def _killing(function: Callable[..., Any], number: int) -> Callable[..., Any]:

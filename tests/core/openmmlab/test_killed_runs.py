@@ -23,11 +23,22 @@ DRIVER = Path(__file__).with_name("killed_run.py")
 
 
 def run(
-    directory: Path, *arguments: object, kill_after: float | None = None, **kwargs: Any
+    directory: Path,
+    *arguments: object,
+    kill_after: float | None = None,
+    ranks: int = 1,
+    **kwargs: Any,
 ) -> subprocess.CompletedProcess[str]:
-    """One attempt, in a process of its own."""
+    """One attempt, in a process, or several, of its own."""
+    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={ranks}"]
     process = subprocess.Popen(
-        [sys.executable, str(DRIVER), str(directory), *map(str, arguments)],
+        [
+            sys.executable,
+            *(launcher if ranks > 1 else []),
+            str(DRIVER),
+            str(directory),
+            *map(str, arguments),
+        ],
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -83,6 +94,16 @@ def test_a_run_killed_at_a_moment_ends_alike(
     done = run(tmp_path / "run")
     assert done.returncode == 0, done.stderr
     assert outcome(tmp_path / "run") == outcome(whole)
+
+
+def test_two_processes_of_which_one_is_killed_end_alike(tmp_path: Path) -> None:
+    done = run(tmp_path / "whole", ranks=2)
+    assert done.returncode == 0, done.stderr
+    killed = run(tmp_path / "run", "training", 12, ranks=2)
+    assert killed.returncode != 0
+    done = run(tmp_path / "run", ranks=2)
+    assert done.returncode == 0, done.stderr
+    assert outcome(tmp_path / "run") == outcome(tmp_path / "whole")
 
 
 @pytest.mark.long
