@@ -39,6 +39,43 @@ def test_seed_and_size_reach_the_digits() -> None:
     assert "test (seed 3)" in repr(dataset)
 
 
+def test_classes_leave_out_other_digits() -> None:
+    digits = embedded.digits("test")
+    dataset = DigitsDataset(split="test", classes=("7", "5"), pipeline=[PACK])
+    assert dataset.metainfo["classes"] == ("7", "5")
+    kept = [i for i, label in enumerate(digits.labels) if label in (5, 7)]
+    assert len(dataset) == len(kept)
+    for sample, index in zip(dataset, kept, strict=True):
+        assert np.array_equal(sample["inputs"][0].numpy(), digits.images[index])
+        assert sample["data_samples"].gt_label.item() == (0 if digits.labels[index] == 7 else 1)
+
+
+def test_per_class_keeps_as_many_of_each_and_the_same_ones() -> None:
+    few = DigitsDataset(classes=("5", "6"), per_class=3)
+    assert sorted(few.get_gt_labels().tolist()) == [0, 0, 0, 1, 1, 1]
+    images = [sample["img"].tobytes() for sample in few]
+    assert images == [
+        sample["img"].tobytes() for sample in DigitsDataset(classes=("5", "6"), per_class=3)
+    ]
+    six = [sample["img"].tobytes() for sample in DigitsDataset(classes=("6",), per_class=3)]
+    assert set(six) < set(images), "the other class plays no part"
+    more = [sample["img"].tobytes() for sample in DigitsDataset(classes=("6",), per_class=9)]
+    assert set(six) < set(more), "a larger set holds the smaller"
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"classes": ("5", "five")}, "classes names 'five'; use '0' ... '9'"),
+        ({"per_class": 0}, "per_class is 0, but train has"),
+        ({"per_class": 1000}, "per_class is 1000, but train has"),
+    ],
+)
+def test_digits_that_are_not_there(settings: dict[str, object], reason: str) -> None:
+    with pytest.raises(lth.LTHError, match=reason):
+        DigitsDataset(**settings)
+
+
 def test_registered_for_configs() -> None:
     assert DATASETS.get("DigitsDataset") is DigitsDataset
     with pytest.raises(lth.LTHError, match="split='val'"):
