@@ -1,0 +1,22 @@
+"""Data sets: the embedded digits, and the downstream tasks of paper A."""
+
+from lth_core.openmmlab import preflight
+
+from lth_cls.datasets.cifar import SplitCIFAR10, SplitCIFAR100
+from lth_cls.datasets.digits import DigitsDataset
+from lth_cls.datasets.fashion_mnist import SplitFashionMNIST
+from lth_cls.datasets.svhn import SplitSVHN
+from lth_cls.datasets.visda import VisDA2017
+
+__all__ = [
+    "DigitsDataset",
+    "SplitCIFAR10",
+    "SplitCIFAR100",
+    "SplitFashionMNIST",
+    "SplitSVHN",
+    "VisDA2017",
+]
+
+# What is said before anything is built, where the whole folder is missing.
+for _kind in (SplitCIFAR10, SplitCIFAR100, SplitSVHN, SplitFashionMNIST, VisDA2017):
+    preflight.SOURCES[_kind.__name__] = _kind.SOURCE
