@@ -10,6 +10,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
+from lth_core.cli.parser import Parser
 from lth_core.errors import LTHError
 
 EXIT_USER_ERROR = 2
@@ -32,13 +33,16 @@ _OPENMMLAB = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command line; returns its exit code, 2 for a user's error."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="lth",
         description="Lottery tickets: find them, look at them, train from them.",
         epilog="commands: " + "; ".join(f"{name}: {text}" for name, text in COMMANDS.items()),
     )
     parser.add_argument("command", choices=COMMANDS)
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help="lth COMMAND --help tells more")
+    if not arguments:
+        parser.print_help(sys.stderr)
+        return EXIT_USER_ERROR
     command = parser.parse_args(arguments[:1]).command
     try:
         return _run(command, arguments[1:])

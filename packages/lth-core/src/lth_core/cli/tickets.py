@@ -16,6 +16,7 @@ from safetensors.torch import save
 from lth_core import exchange
 from lth_core.backbones import read_backbone
 from lth_core.cli import ticket_make, ticket_show
+from lth_core.cli.parser import Parser
 from lth_core.errors import CheckpointError, ConfigError, MaskError
 from lth_core.files import write_atomic
 from lth_core.masks import MaskSet
@@ -25,7 +26,7 @@ from lth_core.ticket import Ticket
 
 def ticket(argv: Sequence[str]) -> int:
     """``lth ticket show|compare|make|variant|import|export``."""
-    parser = argparse.ArgumentParser(prog="lth ticket", description="Work with ticket files.")
+    parser = Parser(prog="lth ticket", description="Work with ticket files.")
     commands = parser.add_subparsers(dest="command", required=True)
 
     show = commands.add_parser("show", help="verify a ticket and print what it is")
@@ -59,7 +60,7 @@ def ticket(argv: Sequence[str]) -> int:
 
 def weights(argv: Sequence[str]) -> int:
     """``lth weights convert``."""
-    parser = argparse.ArgumentParser(prog="lth weights", description="Work with checkpoints.")
+    parser = Parser(prog="lth weights", description="Work with checkpoints.")
     commands = parser.add_subparsers(dest="command", required=True)
     convert = commands.add_parser("convert", help="a backbone with torchvision's names")
     convert.add_argument("file")

@@ -16,6 +16,7 @@ from mmengine.device import get_device
 from mmengine.hooks import Hook
 from mmengine.hub import get_config
 
+from lth_core.cli.parser import Parser
 from lth_core.errors import ConfigError, LTHError
 from lth_core.openmmlab.compat import processes
 from lth_core.openmmlab.preflight import check_files
@@ -110,7 +111,7 @@ def load_config(path: str, options: dict | None = None) -> Config:
 
 
 def _parser(description: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=description)
+    parser = Parser(description=description)
     parser.add_argument("config", help="config file, or PACKAGE::path of an installed package's")
     parser.add_argument("--work-dir", help="where checkpoints and logs go")
     parser.add_argument(

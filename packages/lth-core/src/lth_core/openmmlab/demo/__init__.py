@@ -8,11 +8,11 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from joblib import cpu_count  # type: ignore[import-untyped]
 from rich.console import Console
 
+from lth_core.cli.parser import Parser
 from lth_core.errors import RunError
 from lth_core.imp import hold
 from lth_core.openmmlab.demo import report
@@ -28,7 +28,7 @@ __all__ = ["main", "run_demo"]
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs ``lth demo`` with these arguments; returns the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    parser = _Parser(
+    parser = Parser(
         prog="lth demo",
         allow_abbrev=False,
         description=(
@@ -114,13 +114,6 @@ def run_demo(
         )
         report.write(summary)
     report.show(summary, console)
-
-
-class _Parser(argparse.ArgumentParser):
-    """Tells what is wrong in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"error: {message}; {self.prog} --help tells what is possible\n")
 
 
 def _count(text: str) -> int:
