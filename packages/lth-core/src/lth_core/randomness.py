@@ -50,15 +50,21 @@ def isolated(seed: int | None = None) -> Iterator[None]:
     """
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()
     if seed is not None:
-        random.seed(seed)
-        np.random.seed(seed % 2**32)
-        torch.default_generator.manual_seed(seed)
+        begin_streams(seed)
     try:
         yield
     finally:
         random.setstate(states[0])
         np.random.set_state(states[1])
         torch.set_rng_state(states[2])
+
+
+def begin_streams(seed: int) -> None:
+    """Sets the CPU's three random streams to where ``seed`` (63 bits) begins."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    # Not torch.manual_seed, which would reach the accelerators' streams too.
+    torch.default_generator.manual_seed(seed)
 
 
 def stream_states() -> dict[str, Any]:

@@ -12,12 +12,13 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import torch
 from torch.utils.data import DataLoader
 
-from lth_core.randomness import isolated
+from lth_core.randomness import begin_streams, isolated
 
 
 class Draw(int):
@@ -93,11 +94,17 @@ def seed_items(dataset: Any) -> Any:
     def get_item(self: Any, index: Any) -> Any:
         if not isinstance(index, Draw):
             return plain.__getitem__(self, index)
-        with isolated(index.seed):
-            return plain.__getitem__(self, int(index))
+        return get_items(self, [index])[0]
 
     def get_items(self: Any, indices: Sequence[Any]) -> list[Any]:
-        return [self[index] for index in indices]
+        # What data loaders call: putting the streams back costs more than setting them.
+        items = []
+        with isolated():
+            for index in indices:
+                if isinstance(index, Draw):
+                    begin_streams(index.seed)
+                items.append(plain.__getitem__(self, int(index)))
+        return items
 
     def reduce(self: Any, protocol: Any) -> Any:
         # A class that was made while running cannot be found again by name.
@@ -107,12 +114,13 @@ def seed_items(dataset: Any) -> Any:
         "__module__": plain.__module__,
         "__doc__": plain.__doc__,
         "__getitem__": get_item,
+        "__getitems__": get_items,
         "__reduce_ex__": reduce,
         "_lth_plain": plain,
     }
-    if hasattr(plain, "__getitems__"):
-        body["__getitems__"] = get_items
-    dataset.__class__ = type(plain.__name__, (plain,), body)
+    # Objects of built-in types cannot change their class; those draw no random numbers either.
+    with suppress(TypeError):
+        dataset.__class__ = type(plain.__name__, (plain,), body)
     return dataset
 
 
