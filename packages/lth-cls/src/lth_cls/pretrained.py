@@ -1,0 +1,66 @@
+"""Pre-trained weights for a backbone whose stem differs from theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+
+from lth_core.backbones import load_backbone
+from lth_core.errors import CheckpointError
+from lth_core.scope import join_some
+from mmengine.logging import print_log
+from mmengine.registry import WEIGHT_INITIALIZERS
+from torch import nn
+
+_MAY_BE_MISSING = "num_batches_tracked"  # older files have none, and nothing depends on it
+
+
+@WEIGHT_INITIALIZERS.register_module()
+class PretrainedExcept:
+    """``init_cfg=dict(type='PretrainedExcept', checkpoint=..., leave=[...])``: all but ``leave``.
+
+    mmengine's own ``Pretrained`` knows one naming and passes over what does not fit with a
+    warning. This one reads what :func:`lth_core.load_backbone` reads (torchvision's, MoCo's and
+    SimCLR's files, tickets), and everything but ``leave`` must be there and fit: weights, biases,
+    and the running statistics of norms.
+
+    Args:
+        checkpoint: The file.
+        leave: Tensors that keep the values their own initialisers gave them, by shell patterns:
+            ``['conv1.weight']`` where a 3 x 3 stem takes the place of a 7 x 7 one (paper A,
+            section A.3: network).
+
+    Raises:
+        CheckpointError: When applied, if the file is missing or unreadable, or does not fit.
+    """
+
+    def __init__(self, checkpoint: str, leave: Sequence[str]) -> None:
+        self.checkpoint = checkpoint
+        self.leave = tuple(leave)
+
+    def __call__(self, module: nn.Module) -> None:
+        """Sets the backbone ``module``."""
+        found = load_backbone(self.checkpoint)
+        state = module.state_dict()
+        wanted = {n: t for n, t in state.items() if not any(fnmatchcase(n, p) for p in self.leave)}
+        problems = []
+        for name, tensor in wanted.items():
+            if name not in found:
+                if not name.endswith(_MAY_BE_MISSING):
+                    problems.append(f"{name} is missing")
+            elif found[name].shape != tensor.shape:
+                shape = tuple(found[name].shape)
+                problems.append(f"{name} is {shape}, not {tuple(tensor.shape)}")
+        problems += [f"{name} has no place" for name in found if name not in state]
+        if problems:
+            raise CheckpointError(
+                f"{self.checkpoint} does not fit {type(module).__name__}: {join_some(problems)}; "
+                "use weights of this architecture, or name in init_cfg.leave what to leave out"
+            )
+        module.load_state_dict({n: found[n] for n in wanted if n in found}, strict=False)
+        left = [name for name in state if name not in wanted]
+        print_log(
+            f"lth: {self.checkpoint}: loaded {len(wanted)} tensors"
+            + (f"; left as initialised: {join_some(left)}" if left else ""),
+            logger="current",
+        )
