@@ -1,0 +1,5 @@
+# (m_T, θ5%) on CIFAR-10: rewinding to 5 % of the dense training (its code: imp.rewind_at=9ep).
+_base_ = '../../cls/cifar10/resnet50.py'
+
+runner_type = 'LTHRunner'
+imp = dict(preset='paper-a-early')

@@ -1,0 +1,10 @@
+# (m_T, θ_P) on SVHN: rewinding to pre-trained weights. LTH_WEIGHTS names their folder.
+_base_ = '../../cls/svhn/resnet50.py'
+
+runner_type = 'LTHRunner'
+imp = dict(preset='paper-a-pt-trans')
+
+model = dict(backbone=dict(init_cfg=dict(
+    type='PretrainedExcept',
+    checkpoint='{{$LTH_WEIGHTS:weights}}/resnet50-0676ba61.pth',
+    leave=['conv1.weight'])))
