@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,12 @@ from lth_core.openmmlab.launch import load_config, train_main
 from lth_core.openmmlab.settings import parse_imp
 from lth_core.weights import snapshot
 from mmengine.config import Config
+from mmengine.model import BaseModel
 from mmengine.registry import DefaultScope
+from mmpretrain.evaluation import Accuracy
+from mmpretrain.models import ImageClassifier
 from mmpretrain.registry import MODELS
+from PIL import Image
 
 from .small_data import WRITERS
 
@@ -140,6 +145,37 @@ def test_tickets_go_in_but_for_the_stem(task: str) -> None:
     assert ticket.get("partial", False) == (task != "visda2017")
 
 
+@pytest.mark.filterwarnings("ignore:Detected call of `scheduler.step")
+@pytest.mark.parametrize("config", [c for c in CLS if "cifar10/" in c or "visda" in c])
+def test_rates_epoch_by_epoch(config: str, data: Path, pretrained: Path, tmp_path: Path) -> None:
+    shipped = read(config).train_cfg
+    cfg = small(config, data, pretrained, tmp_path, train_cfg=shipped)
+    runner = LTHRunner.from_cfg(cfg)
+    runner.optim_wrapper = runner.build_optim_wrapper(cfg.optim_wrapper)
+    assert len(runner.train_loop.dataloader) == 2
+    schedulers = runner.build_param_scheduler(cfg.param_scheduler)
+    rates = []
+    for _ in range(shipped.max_epochs):
+        for _ in range(2):
+            rates.append(runner.optim_wrapper.get_lr()["lr"][0])
+            for scheduler in schedulers:
+                if not scheduler.by_epoch:
+                    scheduler.step()
+        for scheduler in schedulers:
+            if scheduler.by_epoch:
+                scheduler.step()
+    if "visda" in config:
+        want = [1e-3] * 10 + [1e-4] * 10
+    else:
+        want = [0.1] * 91 + [0.01] * 45 + [0.001] * 46
+    twice = [rate for rate in want for _ in range(2)]
+    if config == "cls/cifar10/resnet50_code.py":
+        assert rates[0] == pytest.approx(0.1 * 1e-4)
+        assert rates[1] == pytest.approx(0.1)  # the last iteration of the first epoch
+        twice[0] = rates[0]
+    assert rates == pytest.approx(twice)
+
+
 # The networks -------------------------------------------------------------------------------------
 
 
@@ -220,6 +256,7 @@ def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model = NarrowResNet50()
     torch.save(model.state_dict(), folder / "theta.pth")
     masks = lth.MaskSet.ones(model, lth.prunable(model))
+    lth.Ticket(masks, model.state_dict(), {"level": 0}).save(folder / "dense.safetensors")
     for _ in range(10):
         masks = lth.prune(model, masks, amount=0.2)
     lth.Ticket(masks, model.state_dict(), {"level": 10}).save(folder / "ticket.safetensors")
@@ -231,11 +268,9 @@ def small(config: str, data: Path, pretrained: Path, work_dir: Path, **options: 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LTH_DATA_ROOT", str(data))
         cfg = read(config)
-    cfg.model.backbone.update(base_channels=8, stem_channels=8)
-    cfg.model.head.in_channels = 256
+    shrink(cfg, work_dir)
     for loader in LOADERS:
-        cfg[loader].update(batch_size=4, num_workers=0, persistent_workers=False)
-        cfg[loader].dataset.update(verify=False, indices=8)
+        cfg[loader].dataset.verify = False
         if "val_last" in cfg[loader].dataset:
             cfg[loader].dataset.val_last = 4
     if "ticket" in cfg:
@@ -244,11 +279,20 @@ def small(config: str, data: Path, pretrained: Path, work_dir: Path, **options: 
         cfg.model.backbone.init_cfg.checkpoint = str(pretrained / "theta.pth")
     if "imp" in cfg:
         cfg.imp.rounds = 1
+    cfg.merge_from_dict({key.replace("__", "."): value for key, value in options.items()})
+    return cfg
+
+
+def shrink(cfg: Config, work_dir: Path) -> None:
+    """Makes the network narrow and an epoch two iterations long."""
+    cfg.model.backbone.update(base_channels=8, stem_channels=8)
+    cfg.model.head.in_channels = 256
+    for loader in LOADERS:
+        cfg[loader].update(batch_size=4, num_workers=0, persistent_workers=False)
+        cfg[loader].dataset.indices = 8
     cfg.train_cfg.max_epochs = 1
     cfg.log_level = "ERROR"
     cfg.work_dir = str(work_dir)
-    cfg.merge_from_dict({key.replace("__", "."): value for key, value in options.items()})
-    return cfg
 
 
 def train(cfg: Config) -> Any:
@@ -377,7 +421,7 @@ def test_variants_of_a_task_specific_ticket(
     """Fig. 8: another mask on the same start, which is that of level 0."""
     found = lth.Ticket.load(pretrained / "ticket.safetensors")
     cfg = small("cls/cifar10/ticket.py", data, pretrained, tmp_path)
-    cfg.ticket.update(weights=str(pretrained / "theta.pth"), variant=variant)
+    cfg.ticket.update(weights=str(pretrained / "dense.safetensors"), variant=variant)
     runner, _ = train(cfg)
     state = runner.model.backbone.state_dict()
     kept = sum(int(state[name].count_nonzero()) for name in found.masks)
@@ -431,28 +475,55 @@ def learning(data: Path, pretrained: Path, work_dir: Path, epochs: int = 3) -> C
     return cfg
 
 
+@pytest.mark.parametrize("averaged", [False, True])
 def test_the_best_epoch_is_tested_and_the_last_weights_stay(
-    data: Path, pretrained: Path, tmp_path: Path
+    averaged: bool,
+    data: Path,
+    pretrained: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    runner, _ = train(learning(data, pretrained, tmp_path / "whole"))
-    result = json.loads((tmp_path / "whole" / RESULT).read_text())
-    last = torch.load(tmp_path / "whole" / "epoch_3.pth", weights_only=True)["state_dict"]
+    # Three validations, and what is then measured on the test set.
+    measured = iter([50.0, 80.0, 60.0, 33.0, 60.0, 33.0])
+    tested: list[dict[str, torch.Tensor]] = []
+
+    def evaluate(self: Accuracy, size: int) -> dict[str, float]:
+        self.results.clear()
+        return {"accuracy/top1": next(measured)}
+
+    def test_step(self: BaseModel, batch: Any) -> Any:
+        tested.append(snapshot(self))
+        return BaseModel.test_step(self, batch)
+
+    monkeypatch.setattr(Accuracy, "evaluate", evaluate)
+    monkeypatch.setattr(ImageClassifier, "test_step", test_step, raising=False)
+
+    def config() -> Config:
+        cfg = learning(data, pretrained, tmp_path)
+        if averaged:
+            cfg.custom_hooks.append({"type": "EMAHook", "momentum": 0.3})
+        return cfg
+
+    runner, _ = train(config())
+    result = json.loads((tmp_path / RESULT).read_text())
+    assert (result["epoch"], result["val"], result["test"]) == (2, 80.0, 33.0)
+    assert result["checkpoint"] == "best_accuracy_top1_epoch_2.pth"
+    best = torch.load(tmp_path / result["checkpoint"], weights_only=True)["state_dict"]
+    last = torch.load(tmp_path / "epoch_3.pth", weights_only=True)
+    last = last["ema_state_dict" if averaged else "state_dict"]
+    last = {name.removeprefix("module."): tensor for name, tensor in last.items()}
+    assert tested
+    assert all(torch.equal(tested[-1][name], best[name]) for name in best)
     live = snapshot(runner.model)
-    assert all(torch.equal(live[name], last[name]) for name in last)
-    best = tmp_path / "whole" / result["checkpoint"]
-    assert best.name == f"best_accuracy_top1_epoch_{result['epoch']}.pth"
-    # An ordinary test of that checkpoint says the same.
-    cfg = learning(data, pretrained, tmp_path / "test")
-    cfg.load_from = str(best)
-    again = LTHRunner.from_cfg(cfg).test()
-    assert again["accuracy/top1"] == result["test"]
+    assert all(torch.equal(live[name], last[name]) for name in live)
+    assert not torch.equal(live["head.fc.weight"], best["head.fc.weight"])
 
     # After its last epoch a training can be resumed for what was still missing.
-    (tmp_path / "whole" / RESULT).unlink()
-    cfg = learning(data, pretrained, tmp_path / "whole")
+    (tmp_path / RESULT).unlink()
+    cfg = config()
     cfg.resume = True
     train(cfg)
-    assert json.loads((tmp_path / "whole" / RESULT).read_text()) == result
+    assert json.loads((tmp_path / RESULT).read_text()) == result
 
 
 class Stop(Exception):  # noqa: N818
@@ -531,3 +602,38 @@ def test_a_missing_data_set_is_one_line(
     assert str(tmp_path / "data" / task) in lines[0]
     assert "download " in lines[0]
     assert "LTH_DATA_ROOT" in lines[0]
+
+
+# The documentation --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"ticket.path": "ticket"}, {"imp.preset": "paper-a-lt", "imp.rounds": 1}]
+)
+def test_another_data_set_is_one_short_file(
+    options: dict[str, Any],
+    pretrained: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("LTH_DATA_ROOT", str(tmp_path))
+    text = (CONFIGS.parent / "docs" / "transfer.md").read_text()
+    block = re.search(r"```python\n(# flowers.py\n.*?)```", text, re.S)
+    assert block is not None
+    assert len(block[1].splitlines()) <= 15
+    for part in ("train", "val", "test"):
+        for index in range(8):
+            place = tmp_path / "flowers" / part / f"kind_{index % 2}" / f"{index}.png"
+            place.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (40, 48), (40 * index, 0, 0)).save(place)
+    (tmp_path / "flowers.py").write_text(block[1])
+    if "ticket.path" in options:
+        options = {"ticket.path": str(pretrained / "ticket.safetensors")}
+    cfg = load_config(str(tmp_path / "flowers.py"), options)
+    assert (cfg.model.head.num_classes, cfg.train_cfg.max_epochs) == (102, 20)
+    shrink(cfg, tmp_path / "work")
+    _, levels = train(cfg)
+    if "imp.rounds" in options:
+        assert [round(level.sparsity, 4) for level in levels] == [0, 0.2]
+    else:
+        assert (tmp_path / "work" / RESULT).is_file()
