@@ -2,6 +2,20 @@
 
 import lth_core.openmmlab  # noqa: F401  # first: mmpretrain needs what it installs
 
-from lth_cls import best_epoch, datasets, pretrained, transforms
+from lth_cls import (
+    best_epoch,
+    contrastive,
+    datasets,
+    evaluation,
+    pretrained,
+    transforms,
+)
 
-__all__ = ["best_epoch", "datasets", "pretrained", "transforms"]
+__all__ = [
+    "best_epoch",
+    "contrastive",
+    "datasets",
+    "evaluation",
+    "pretrained",
+    "transforms",
+]
