@@ -7,6 +7,7 @@ from lth_cls import (
     contrastive,
     datasets,
     evaluation,
+    initializers,
     pretrained,
     transforms,
 )
@@ -16,6 +17,7 @@ __all__ = [
     "contrastive",
     "datasets",
     "evaluation",
+    "initializers",
     "pretrained",
     "transforms",
 ]

@@ -1,0 +1,123 @@
+"""Published weights for a model's parts: ``init_cfg`` for any known checkpoint, all of it or none.
+
+mmengine's ``Pretrained`` takes files whose names are the model's, and trains from random weights
+with no more than a line in the log where they are not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from lth_core.checkpoints import read_state
+from lth_core.errors import CheckpointError
+from lth_core.scope import is_twin, join_some
+from mmengine.logging import print_log
+from mmengine.registry import WEIGHT_INITIALIZERS
+from torch import Tensor, nn
+
+from lth_cls.pretrained import PretrainedExcept
+
+_COUNTER = "num_batches_tracked"
+"""Old files lack it, and nothing depends on it."""
+
+
+@WEIGHT_INITIALIZERS.register_module()
+class PretrainedBackbone(PretrainedExcept):
+    """Loads all of a ResNet from a file of any format that :func:`lth_core.load_backbone` knows.
+
+    ``backbone=dict(type='ResNet', ..., init_cfg=dict(type='PretrainedBackbone', checkpoint=...))``
+
+    Of MoCo's two encoders the one of the queries is taken.
+
+    Args:
+        checkpoint: The file.
+        leave: As :class:`~lth_cls.pretrained.PretrainedExcept`'s.
+
+    Raises:
+        CheckpointError: When the model is initialised: if the file is missing, cannot be read, or
+            does not fit.
+    """
+
+    def __init__(self, checkpoint: str, leave: Sequence[str] = ()) -> None:
+        super().__init__(checkpoint, leave)
+
+
+@WEIGHT_INITIALIZERS.register_module()
+class PretrainedLayers:
+    """Loads single layers, those of a head or a neck, from a checkpoint.
+
+    ``head=dict(..., init_cfg=dict(type='PretrainedLayers', checkpoint=..., layers={'fc': 'fc'}))``
+
+    Args:
+        checkpoint: Path of the file.
+        layers: By a layer's name in the module its name in the file, or several that it may have
+            in files of different origin. What stands before it (``module.encoder_q.``) is left
+            out.
+
+    Raises:
+        CheckpointError: When the model is initialised: if the file is missing or cannot be read,
+            or has no such layer, or one of another shape.
+    """
+
+    def __init__(self, checkpoint: str, layers: Mapping[str, str | Sequence[str]]) -> None:
+        self.checkpoint = checkpoint
+        self.layers = {
+            layer: (names,) if isinstance(names, str) else tuple(names)
+            for layer, names in layers.items()
+        }
+
+    def __call__(self, module: nn.Module) -> None:
+        """Sets the layers' parameters and buffers, and leaves the rest of ``module``."""
+        state = read_state(self.checkpoint)
+        found = {
+            layer: dict(_under(state, self._place(state, layer, names)))
+            for layer, names in self.layers.items()
+        }
+        for layer, tensors in found.items():
+            _load(module.get_submodule(layer), tensors, self.checkpoint, f"{layer}.")
+        names = ", ".join(self.layers)
+        print_log(f"lth: {self.checkpoint}: loaded {names}", logger="current")
+
+    def _place(self, state: Mapping[str, Tensor], layer: str, names: Sequence[str]) -> str:
+        """What stands before the layer's tensors in the file, with a dot at the end."""
+        for name in names:
+            places = [
+                key.removesuffix("weight")
+                for key in state
+                if f".{key}".endswith(f".{name}.weight") and not is_twin(key)
+            ]
+            if len(places) == 1:
+                return places[0]
+            if places:
+                raise CheckpointError(
+                    f"{self.checkpoint} has several layers {name}: {join_some(places)}"
+                )
+        raise CheckpointError(
+            f"{self.checkpoint} has no layer {' or '.join(names)} for {layer}; take the file as "
+            "it was published (converted ones have no heads), or set this init_cfg to None to "
+            "start the layer at random"
+        )
+
+
+def _under(state: Mapping[str, Tensor], place: str) -> Iterator[tuple[str, Tensor]]:
+    for name, tensor in state.items():
+        if name.startswith(place):
+            yield name[len(place) :], tensor
+
+
+def _load(module: nn.Module, tensors: Mapping[str, Tensor], path: str, where: str) -> None:
+    """Sets all of ``module``; an error, and nothing set, if names or shapes differ."""
+    state = module.state_dict()
+    problems = [f"{where}{name} is missing" for name in state if name not in tensors]
+    for name, tensor in tensors.items():
+        if name not in state:
+            problems.append(f"{where}{name} has no place")
+        elif tensor.shape != state[name].shape:
+            wanted = tuple(state[name].shape)
+            problems.append(f"{where}{name} is {tuple(tensor.shape)}, not {wanted}")
+    problems = [problem for problem in problems if _COUNTER not in problem]
+    if problems:
+        raise CheckpointError(
+            f"{path} does not fit the config's {type(module).__name__}: {join_some(problems)}"
+        )
+    module.load_state_dict({n: t for n, t in tensors.items() if n in state}, strict=False)
