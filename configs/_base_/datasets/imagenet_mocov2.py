@@ -1,0 +1,55 @@
+# Two views of every image of ImageNet, as MoCo v2 makes them.
+# LTH_DATA_ROOT names the folder that holds imagenet/train and imagenet/val.
+data_root = '{{$LTH_DATA_ROOT:data}}/imagenet'
+data_preprocessor = dict(
+    type='SelfSupDataPreprocessor',
+    mean=[123.675, 116.28, 103.53],
+    std=[58.395, 57.12, 57.375],
+    to_rgb=True)
+
+view_pipeline = [
+    dict(type='RandomResizedCrop', scale=224, crop_ratio_range=(0.2, 1.0), backend='pillow'),
+    dict(
+        type='RandomApply',
+        transforms=[
+            dict(type='ColorJitter', brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1),
+        ],
+        prob=0.8),
+    dict(
+        type='RandomGrayscale',
+        prob=0.2,
+        keep_channels=True,
+        channel_weights=(0.114, 0.587, 0.2989)),
+    dict(type='GaussianBlur', magnitude_range=(0.1, 2.0), magnitude_std='inf', prob=0.5),
+    dict(type='RandomFlip', prob=0.5),
+]
+train_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='MultiView', num_views=2, transforms=[view_pipeline]),
+    dict(type='PackInputs'),
+]
+
+# 256 images over all processes, whatever their number (torchrun sets WORLD_SIZE).
+batch_size = 256 // int('{{$WORLD_SIZE:1}}')
+train_dataloader = dict(
+    batch_size=batch_size,
+    num_workers=8,
+    persistent_workers=True,
+    drop_last=True,
+    sampler=dict(type='DefaultSampler', shuffle=True),
+    collate_fn=dict(type='default_collate'),
+    dataset=dict(type='ImageNet', data_root=data_root, split='train', pipeline=train_pipeline))
+# Two views of every validation image, made as in training: do they find each other?
+val_dataloader = dict(
+    batch_size=batch_size,
+    num_workers=8,
+    persistent_workers=True,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    collate_fn=dict(type='default_collate'),
+    dataset=dict(type='ImageNet', data_root=data_root, split='val', pipeline=train_pipeline))
+test_dataloader = val_dataloader
+
+val_evaluator = dict(type='RetrievalAccuracy')
+test_evaluator = val_evaluator
+val_cfg = dict(type='TwoViewValLoop')
+test_cfg = dict(type='TwoViewTestLoop')
