@@ -85,6 +85,12 @@ def test_train_then_test(
     assert "does not exist" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("weights", ["keep", "reinit"])
+def test_words_for_weights_are_no_files(weights: str, config: Path, ticket: Path) -> None:
+    options = [f"ticket.path={ticket}", f"ticket.weights={weights}", "train_cfg.max_epochs=1"]
+    assert train_main([str(config), "--cfg-options", *options]) == 0
+
+
 @pytest.mark.parametrize("imp", [False, True])
 def test_two_processes_without_a_gpu(imp: bool, config: Path, ticket: Path, tmp_path: Path) -> None:
     settings = ["imp.rounds=1", "imp.rewind=init"] if imp else [f"ticket.path={ticket}"]

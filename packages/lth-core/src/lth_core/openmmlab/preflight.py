@@ -9,7 +9,7 @@ from typing import Any
 from mmengine.config import Config
 
 from lth_core.errors import ConfigError
-from lth_core.openmmlab.settings import KEEP, parse_ticket
+from lth_core.openmmlab.settings import KEEP, REINIT, parse_ticket
 
 SOURCES = {
     "VOC": (
@@ -53,7 +53,7 @@ def _missing_ticket(cfg: Config) -> Iterator[str]:
     if not os.path.isfile(ticket.path):
         where = os.path.abspath(ticket.path)
         yield f"ticket {ticket.path} does not exist (looked for {where}); {_MAKE_TICKET}"
-    if ticket.weights not in (None, KEEP) and not os.path.isfile(str(ticket.weights)):
+    if ticket.weights not in (None, KEEP, REINIT) and not os.path.isfile(str(ticket.weights)):
         where = os.path.abspath(str(ticket.weights))
         yield f"ticket.weights {ticket.weights} does not exist (looked for {where})"
 
