@@ -18,11 +18,10 @@ from pathlib import Path
 import pytest
 from lth_core.errors import LTHError
 from lth_core.openmmlab.demo import main, run_demo
-from lth_core.openmmlab.demo.plan import PRETRAININGS, TASKS, build_plan
+from lth_core.openmmlab.demo.plan import PRETRAININGS, TASKS, DemoTraining, build_plan
 from lth_core.openmmlab.demo.report import METRICS
-from lth_core.openmmlab.demo.run import JobError
-from lth_core.openmmlab.demo.store import Store
-from lth_core.openmmlab.demo.worker import Failure, Order, attempt
+from lth_core.openmmlab.jobs import JobError, Store
+from lth_core.openmmlab.jobs.worker import Failure, Order, attempt
 from lth_core.ticket import Ticket
 
 from integration.demo_tiny import tiny
@@ -73,7 +72,7 @@ def test_every_number_of_the_table_is_a_finished_jobs(done: tuple[Path, str]) ->
     assert len(found) == len(wanted) == 27
     marker = markers(root)
     for job in wanted:
-        assert job.start is not None
+        assert isinstance(job, DemoTraining)
         task = TASKS[job.stage]
         row = found[job.stage, job.pretraining, job.start.kind, job.start.level]
         value = task.scale * marker[job.name]["metrics"][task.metric]
@@ -148,7 +147,7 @@ def test_only_what_depends_on_a_change_is_done_again(copy: Path) -> None:
 
 
 def test_changed_configs_and_inputs_make_results_stale(copy: Path) -> None:
-    store = Store(copy)
+    store = Store(copy, PLAN.owner)
     assert store.finished(PLAN).keys() == PLAN.jobs.keys()
     faster = build_plan(tiny(det={"optim_wrapper.optimizer.lr": 0.01}))
     stale = PLAN.jobs.keys() - store.finished(faster).keys()
@@ -185,15 +184,17 @@ def test_failing_job_ends_the_run_in_one_line(copy: Path, hook: str, reason: str
     if hook == "FailHook":
         assert "Traceback" in log.read_text()
     assert not multiprocessing.active_children()
-    assert Store(copy).finished(PLAN).keys() >= {n for n in PLAN.jobs if not n.startswith("cls/")}
+    assert Store(copy, PLAN.owner).finished(PLAN).keys() >= {
+        n for n in PLAN.jobs if not n.startswith("cls/")
+    }
 
 
 def test_config_that_changes_meanwhile_is_noticed(copy: Path) -> None:
     job = PLAN.jobs["cls/labels/dense"]
-    outcome = attempt(Order(job, digest="", config="as it was", root=str(copy)))
+    outcome = attempt(Order(job, digest="", config="as it was", root=str(copy), owner=PLAN.owner))
     assert isinstance(outcome, Failure)
-    assert outcome.reason == f"{job.config} has changed since the demo began; run it again"
-    assert job.name not in Store(copy).finished(PLAN)
+    assert outcome.reason == f"{job.config} has changed since lth demo began; run it again"
+    assert job.name not in Store(copy, PLAN.owner).finished(PLAN)
 
 
 def test_directory_of_something_else_is_left_alone(tmp_path: Path) -> None:

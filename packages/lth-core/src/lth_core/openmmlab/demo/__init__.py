@@ -17,9 +17,7 @@ from lth_core.errors import RunError
 from lth_core.imp import hold
 from lth_core.openmmlab.demo import report
 from lth_core.openmmlab.demo.plan import STAGES, Settings, build_plan, require_packages
-from lth_core.openmmlab.demo.progress import choose_view
-from lth_core.openmmlab.demo.run import run_jobs
-from lth_core.openmmlab.demo.store import Store
+from lth_core.openmmlab.jobs import Store, choose_view, run_jobs
 from lth_core.openmmlab.launch import guarded
 
 __all__ = ["main", "run_demo"]
@@ -84,7 +82,7 @@ def run_demo(
     console = Console()
     begun = time.monotonic()
     plan = build_plan(settings)
-    store = Store(work_dir)
+    store = Store(work_dir, plan.owner)
     if stage == "report":
         wanted = plan.drawable(store.finished(plan))
         if not wanted:

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-import graphlib
-import importlib.util
+import time
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from pathlib import Path
 from typing import Any
+
+from mmengine.config import Config
 
 from lth_core.errors import ConfigError
 from lth_core.imp import TICKET
+from lth_core.openmmlab.jobs import (
+    CHECKPOINT,
+    LAST_ONLY,
+    Chain,
+    Job,
+    Measure,
+    Outcome,
+    Plan,
+    Training,
+)
 from lth_core.pruning import sparsity_after
 
 STAGES = ("pretrain", "imp", "cls", "det", "seg", "report")
 """In their order. Each is also the first part of its jobs' names."""
-
-CHECKPOINT = "final.pth"
-"""The trained weights of every training, in its directory."""
 
 PICTURED = 3
 """How many test images are shown."""
@@ -39,6 +47,11 @@ class Pretraining:
     title: str
     config: str
     metric: str
+
+    @property
+    def measure(self) -> Measure:
+        """The same, for jobs."""
+        return Measure(self.metric, self.metric)
 
 
 PRETRAININGS = {
@@ -68,6 +81,11 @@ class Task:
     label: str
     scale: float
     digits: int
+
+    @property
+    def measure(self) -> Measure:
+        """What it is measured by, for jobs."""
+        return Measure(self.metric, self.label, self.scale, self.digits)
 
 
 TASKS = {
@@ -118,75 +136,40 @@ class Start:
         return "dense" if self.kind == "dense" else f"{self.kind}_{self.level:02d}"
 
 
-@dataclass(frozen=True)
-class Job:
-    """One piece of work, done by one process.
+@dataclass(frozen=True, kw_only=True)
+class DemoTraining(Training):
+    """A training of a task from a start."""
 
-    Attributes:
-        stage: The stage it belongs to.
-        path: The rest of its name: pre-training and start, or what is pictured.
-        config: The config it trains, or whose model and data it pictures.
-        options: Settings on top of the config, dots between keys.
-        files: Files of other jobs that it reads: by the config key that names the file (or by
-            any name, for pictures), the job and the file's place in its directory.
-        outputs: Files in its own directory that are part of the result.
-        seconds: How long it may take on one core: a first guess, corrected while working.
-    """
-
-    stage: str
-    path: tuple[str, ...]
-    config: str
-    options: Mapping[str, Any]
-    files: Mapping[str, tuple[str, str]]
-    outputs: tuple[str, ...]
-    seconds: float
-    start: Start | None = None
-
-    @property
-    def name(self) -> str:
-        """Unique, and the job's directory: ``cls/simclr/ticket_10``."""
-        return "/".join((self.stage, *self.path))
+    start: Start
 
     @property
     def pretraining(self) -> str:
         """Key of its pre-training in :data:`PRETRAININGS`."""
         return self.path[0]
 
-    @property
-    def kind(self) -> str:
-        """Jobs of one kind take about the same time."""
-        return self.stage if self.stage in TASKS else self.name
 
-    @property
-    def package(self) -> str:
-        """The package whose config it runs."""
-        return self.config.partition("::")[0]
+@dataclass(frozen=True, kw_only=True)
+class Pictures(Job):
+    """Draws what trained models find in test images."""
 
-    @property
-    def installed(self) -> bool:
-        """Whether that package can be imported."""
-        return importlib.util.find_spec(self.package) is not None
+    def do(self, cfg: Config, files: Mapping[str, Path], directory: Path) -> Outcome:
+        """Draws; see :meth:`lth_core.openmmlab.jobs.Job.do`."""
+        from lth_core.openmmlab.demo import pictures  # which reads names from here
 
-    @property
-    def needs(self) -> frozenset[str]:
-        """Names of the jobs whose results it reads."""
-        return frozenset(name for name, _ in self.files.values())
+        begun = time.perf_counter()
+        pictures.draw(self.path[0], cfg, files, directory)
+        return Outcome({}, time.perf_counter() - begun)
+
+    def text(self, outcome: Outcome) -> str:
+        """That it is done."""
+        return "drawn"
 
 
-@dataclass(frozen=True)
-class Plan:
-    """All jobs, those that are needed before those that need them."""
+@dataclass(frozen=True, kw_only=True)
+class DemoPlan(Plan):
+    """The jobs of the demo."""
 
     settings: Settings
-    jobs: Mapping[str, Job]
-
-    def wanted(self, stages: Iterable[str]) -> list[str]:
-        """Names of the jobs of ``stages`` and of all that they need, in order."""
-        found = {name for name, job in self.jobs.items() if job.stage in set(stages)}
-        for name in reversed(self.order):
-            if name in found:
-                found |= self.jobs[name].needs
-        return [name for name in self.order if name in found]
 
     def drawable(self, finished: Container[str]) -> list[str]:
         """Names of the finished jobs, and of the pictures that can be drawn from them, in order."""
@@ -200,14 +183,8 @@ class Plan:
             )
         ]
 
-    @cached_property
-    def order(self) -> tuple[str, ...]:
-        """All names, those that are needed first."""
-        graph = {name: job.needs for name, job in self.jobs.items()}
-        return tuple(graphlib.TopologicalSorter(graph).static_order())
 
-
-def build_plan(settings: Settings) -> Plan:
+def build_plan(settings: Settings) -> DemoPlan:
     """The jobs of the demo.
 
     Raises:
@@ -219,14 +196,19 @@ def build_plan(settings: Settings) -> Plan:
             raise ConfigError(f"demo: level {level} is not one of 1 ... {settings.rounds}")
     if not settings.random_levels or not set(settings.random_levels) <= set(settings.levels):
         raise ConfigError("demo: random_levels must name some of the levels, to compare with")
-    jobs = []
+    jobs: list[Job] = []
     for name in PRETRAININGS:
         jobs += [_pretrain(settings, name), _chain(settings, name)]
     for task in TASKS:
         for name in PRETRAININGS:
             jobs += [_train(settings, task, name, start) for start in starts(settings)]
     jobs += [_pictures(settings, task) for task in ("det", "seg")]
-    return Plan(settings, {job.name: job for job in jobs})
+    return DemoPlan(
+        owner="lth demo",
+        stages=STAGES,
+        jobs={job.name: job for job in jobs},
+        settings=settings,
+    )
 
 
 def starts(settings: Settings) -> list[Start]:
@@ -262,24 +244,17 @@ def _common(settings: Settings, stage: str) -> dict[str, Any]:
     """Options of every training of a stage."""
     return {
         "randomness.seed": settings.seed,
-        # One checkpoint at the end, without the optimizer: nothing shorter than a minute is
-        # worth more.
-        "default_hooks.checkpoint": {
-            "type": "CheckpointHook",
-            "interval": -1,
-            "save_last": True,
-            "save_optimizer": False,
-            "save_param_scheduler": False,
-            "filename_tmpl": CHECKPOINT,
-        },
+        **LAST_ONLY,
         **settings.overrides.get(stage, {}),
     }
 
 
 def _pretrain(settings: Settings, name: str) -> Job:
-    return Job(
+    return Training(
         stage="pretrain",
         path=(name,),
+        title=f"pretrain · {PRETRAININGS[name].title}",
+        measure=PRETRAININGS[name].measure,
         config=PRETRAININGS[name].config,
         options=_common(settings, "pretrain"),
         files={},
@@ -295,9 +270,11 @@ def _chain(settings: Settings, name: str) -> Job:
         "rewind": "pretrained",
         "seed": settings.seed,
     }
-    return Job(
+    return Chain(
         stage="imp",
         path=(name,),
+        title=f"imp · {PRETRAININGS[name].title}",
+        measure=PRETRAININGS[name].measure,
         config=PRETRAININGS[name].config,
         options={
             "train_cfg.max_epochs": settings.imp_epochs,
@@ -317,9 +294,13 @@ def _train(settings: Settings, task: str, name: str, start: Start) -> Job:
         # Other weights survive than the ticket's, with the values of the same pre-training.
         files["ticket.weights"] = (f"pretrain/{name}", CHECKPOINT)
         options["ticket.variant"] = {"type": "random", "seed": settings.seed}
-    return Job(
+    sparsity = f" {sparsity_text(start.level, settings.amount)}" if start.level else ""
+    return DemoTraining(
         stage=task,
         path=(name, start.name),
+        title=f"{task} · {PRETRAININGS[name].title} · {start.kind}{sparsity}",
+        measure=TASKS[task].measure,
+        like=task,
         config=TASKS[task].config,
         options=options,
         files=files,
@@ -333,9 +314,10 @@ def _pictures(settings: Settings, task: str) -> Job:
     last = settings.random_levels[-1]
     shown = [Start("dense", 0), Start("ticket", last), Start("random", last)]
     files = {s.name: (f"{task}/{settings.pictured}/{s.name}", CHECKPOINT) for s in shown}
-    return Job(
+    return Pictures(
         stage="report",
         path=(task,),
+        title=f"report · pictures of {TASKS[task].title}",
         config=TASKS[task].config,
         options={},
         files=files,

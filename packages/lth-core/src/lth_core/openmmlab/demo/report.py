@@ -30,13 +30,13 @@ from lth_core.openmmlab.demo.plan import (
     STAGES,
     TASKS,
     TRUTH,
-    Plan,
+    DemoPlan,
+    DemoTraining,
     Start,
     sparsity_text,
     starts,
 )
-from lth_core.openmmlab.demo.progress import clock
-from lth_core.openmmlab.demo.store import Result, Store
+from lth_core.openmmlab.jobs import Result, Store, clock
 from lth_core.ticket import Ticket
 
 RESULTS, REPORT = "results.csv", "report.html"
@@ -86,7 +86,7 @@ class Summary:
         total: How many jobs it had.
     """
 
-    plan: Plan
+    plan: DemoPlan
     store: Store
     results: Mapping[str, Result]
     command: str
@@ -111,7 +111,7 @@ def make_rows(summary: Summary) -> list[Row]:
             result = summary.results.get(job.name)
             if job.stage != stage or stage == "report" or result is None:
                 continue
-            if stage in TASKS and job.start is not None:
+            if isinstance(job, DemoTraining):
                 task = TASKS[stage]
                 measured = [(job.start, result.sparsity, result.metrics, result.seconds)]
                 metric, scale = task.metric, task.scale
@@ -168,7 +168,7 @@ class Line:
         return list(zip(self.cells, self.losses, strict=True))
 
 
-def make_table(plan: Plan, rows: list[Row]) -> list[Line]:
+def make_table(plan: DemoPlan, rows: list[Row]) -> list[Line]:
     """The table's lines: one for each pre-training and start that anything was trained from."""
     found = {(r.task, r.pretraining, Start(r.start, r.level)): r for r in rows if r.task in TASKS}
     lines: list[Line] = []
@@ -226,7 +226,7 @@ def show(summary: Summary, console: Console) -> None:
     console.print(_total(summary), highlight=False, soft_wrap=True)
 
 
-def caption(plan: Plan) -> str:
+def caption(plan: DemoPlan) -> str:
     """What the numbers are, in one sentence."""
     return (
         f"One training each, seed {plan.settings.seed}: an example, not evidence. "

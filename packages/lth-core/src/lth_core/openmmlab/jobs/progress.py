@@ -12,11 +12,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from lth_core.openmmlab.demo.plan import PRETRAININGS, STAGES, TASKS, Job, Plan, sparsity_text
-
 if TYPE_CHECKING:
-    from lth_core.openmmlab.demo.run import State
-    from lth_core.openmmlab.demo.store import Result
+    from lth_core.openmmlab.jobs.job import Job
+    from lth_core.openmmlab.jobs.run import State
+    from lth_core.openmmlab.jobs.store import Result
 
 
 class View(Protocol):
@@ -64,8 +63,7 @@ class PlainView:
         state = self.state
         count = f"[{len(state.results)}/{len(state.wanted)}]"
         times = f"{clock(state.elapsed)} elapsed, about {clock(state.left())} left"
-        outcome = outcome_text(job, result)
-        self._print(f"{count} {title(state.plan, job)}: {outcome}; {times}")
+        self._print(f"{count} {job.title}: {job.text(result)}; {times}")
 
     def _print(self, line: str) -> None:
         self.console.print(line, highlight=False, markup=False, soft_wrap=True)
@@ -96,9 +94,8 @@ class LiveView:
 
     def finished(self, job: Job, result: Result) -> None:
         """Leaves the job's line above the bars."""
-        name = title(self.state.plan, job)
         line = Text.assemble(
-            ("✓ ", "green"), f"{name:<44}", (outcome_text(job, result), "bold"),
+            ("✓ ", "green"), f"{job.title:<44}", (job.text(result), "bold"),
             (f"  {result.seconds:.0f} s", "dim"),
         )  # fmt: skip
         self.live.console.print(line)
@@ -109,7 +106,7 @@ class LiveView:
         elapsed, left = state.elapsed, state.left()
         head = Table.grid(padding=(0, 2))
         head.add_row(
-            Text("lth demo", "bold"),
+            Text(state.plan.owner, "bold"),
             ProgressBar(total=elapsed + left or 1, completed=elapsed, width=30),
             f"{done}/{total} jobs",
             f"{clock(elapsed)} elapsed",
@@ -119,14 +116,13 @@ class LiveView:
         for running in state.running:
             job = running.job
             bar = ProgressBar(total=1.0, completed=running.done, width=20)
-            note = _level_text(state.plan, job, running.done)
-            rows.add_row(Text("•", "cyan"), title(state.plan, job), bar, Text(note, "dim"))
+            rows.add_row(Text("•", "cyan"), job.title, bar, Text(job.note(running.done), "dim"))
         return Group(Text(""), head, self._stages(), rows)
 
     def _stages(self) -> Text:
         state = self.state
         line = Text()
-        for stage in STAGES:
+        for stage in state.plan.stages:
             names = [n for n in state.wanted if state.plan.jobs[n].stage == stage]
             done = sum(n in state.results for n in names)
             if names:
@@ -136,45 +132,10 @@ class LiveView:
         return line
 
 
-def title(plan: Plan, job: Job) -> str:
-    """What a job is called on the screen: ``det · SimCLR · ticket 89.26 %``."""
-    if job.stage == "report":
-        return f"report · pictures of {TASKS[job.path[0]].title}"
-    parts = [job.stage, PRETRAININGS[job.path[0]].title]
-    if job.start is not None:
-        level = job.start.level
-        sparsity = f" {sparsity_text(level, plan.settings.amount)}" if level else ""
-        parts.append(f"{job.start.kind}{sparsity}")
-    return " · ".join(parts)
-
-
-def outcome_text(job: Job, result: Result) -> str:
-    """The result in a few words."""
-    if job.stage in TASKS:
-        task = TASKS[job.stage]
-        value = f"{task.scale * result.metrics[task.metric]:.{task.digits}f}"
-        return f"{task.label.removesuffix(' %')} {value}{' %' * task.label.endswith(' %')}"
-    if job.stage == "imp":
-        last = result.levels[-1]
-        return f"levels 0 to {last.level}, sparsity up to {100 * last.sparsity:.2f} %"
-    if job.stage == "pretrain":
-        metric = PRETRAININGS[job.path[0]].metric
-        return f"{metric} {result.metrics[metric]:.2f}" if metric in result.metrics else "trained"
-    return "drawn"
-
-
 def clock(seconds: float) -> str:
     """Minutes and seconds: ``4:05``."""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes}:{rest:02d}"
-
-
-def _level_text(plan: Plan, job: Job, done: float) -> str:
-    if job.stage != "imp":
-        return f"{100 * done:.0f} %"
-    levels = plan.settings.rounds + 1
-    level = min(int(done * levels), levels - 1)
-    return f"level {level} of {levels - 1}, {sparsity_text(level, plan.settings.amount)}"
 
 
 def _plural(word: str, count: int) -> str:

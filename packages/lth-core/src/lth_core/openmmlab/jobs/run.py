@@ -17,10 +17,11 @@ from types import TracebackType
 from typing import Any
 
 from lth_core.errors import LTHError
-from lth_core.openmmlab.demo.plan import Job, Plan
-from lth_core.openmmlab.demo.progress import View
-from lth_core.openmmlab.demo.store import Result, Store
-from lth_core.openmmlab.demo.worker import Failure, Order, Share, serve
+from lth_core.openmmlab.jobs.job import Job, Plan
+from lth_core.openmmlab.jobs.progress import View
+from lth_core.openmmlab.jobs.store import Result, Store
+from lth_core.openmmlab.jobs.training import Share
+from lth_core.openmmlab.jobs.worker import Failure, Order, serve
 
 TICK = 0.25
 """Seconds between looks at what goes on."""
@@ -82,40 +83,53 @@ class State:
         """Names of jobs that are not finished, in order."""
         return [name for name in self.wanted if name not in self.results]
 
-    def estimate(self, job: Job) -> float:
-        """Seconds that a job should take: as like jobs took, else scaled by this machine's pace."""
-        done = [(self.plan.jobs[name], result) for name, result in self.results.items()]
-        like = [result.seconds for other, result in done if other.kind == job.kind]
-        if like:
-            return sum(like) / len(like)
-        guessed = sum(other.seconds for other, _ in done)
-        taken = sum(result.seconds for _, result in done)
-        return job.seconds * (taken / guessed if guessed else 1.0)
+    def estimates(self) -> dict[str, float]:
+        """Seconds that each pending job should take, by name.
+
+        As like jobs took, else scaled by this machine's pace.
+        """
+        done = [(self.plan.jobs[name], result.seconds) for name, result in self.results.items()]
+        like: dict[str, list[float]] = {}
+        for job, seconds in done:
+            like.setdefault(job.kind, []).append(seconds)
+        guessed = sum(job.seconds for job, _ in done)
+        pace = sum(seconds for _, seconds in done) / guessed if guessed else 1.0
+        found = {}
+        for name in self.pending:
+            job = self.plan.jobs[name]
+            known = like.get(job.kind)
+            found[name] = sum(known) / len(known) if known else pace * job.seconds
+        return found
 
     def left(self) -> float:
         """Seconds until the end, about: the work over the workers, or the longest way."""
-        ways = self.ways()
-        if not ways:
-            return 0.0
-        return max(sum(self._left_of(name) for name in ways) / self.workers, max(ways.values()))
+        left = self._each_left()
+        ways = self._ways(left)
+        return max(sum(left.values()) / self.workers, max(ways.values(), default=0.0))
 
     def ways(self) -> dict[str, float]:
         """For each pending job, seconds from its start to the end of the last that needs it."""
+        return self._ways(self._each_left())
+
+    def _ways(self, left: dict[str, float]) -> dict[str, float]:
         ways: dict[str, float] = {}
+        after: dict[str, float] = {}
         for name in reversed(self.pending):
-            after = [way for other, way in ways.items() if name in self.plan.jobs[other].needs]
-            ways[name] = self._left_of(name) + max(after, default=0.0)
+            ways[name] = left[name] + after.get(name, 0.0)
+            for needed in self.plan.jobs[name].needs:
+                after[needed] = max(after.get(needed, 0.0), ways[name])
         return ways
 
-    def _left_of(self, name: str) -> float:
-        estimate = self.estimate(self.plan.jobs[name])
+    def _each_left(self) -> dict[str, float]:
+        """For each pending job, seconds of work that are left of it."""
+        left = self.estimates()
         for running in self.running:
-            if running.job.name == name:
-                # What it has shown by itself counts the more, the further it is.
-                own = running.elapsed / running.done if running.done > 0 else estimate
-                total = running.done * own + (1 - running.done) * estimate
-                return max(total - running.elapsed, 0.0)
-        return estimate
+            estimate = left[running.job.name]
+            # What it has shown by itself counts the more, the further it is.
+            own = running.elapsed / running.done if running.done > 0 else estimate
+            total = running.done * own + (1 - running.done) * estimate
+            left[running.job.name] = max(total - running.elapsed, 0.0)
+        return left
 
 
 def run_jobs(
@@ -150,12 +164,13 @@ def run_jobs(
                     graph.done(name)
                 else:
                     ready.append(name)
-            ways = state.ways()
-            ready.sort(key=lambda name: ways[name])
+            if ready and pool.has_room:
+                ways = state.ways()
+                ready.sort(key=lambda name: ways[name])
             while ready and pool.has_room:
                 job = plan.jobs[ready.pop()]
                 digest = store.digest(job, state.results)
-                order = Order(job, digest, store.config_digest(job), str(store.root))
+                order = Order(job, digest, store.config_digest(job), str(store.root), store.owner)
                 state.running.append(pool.give(order))
                 view.update()
             if not state.running:

@@ -20,40 +20,22 @@ import lth_core
 from lth_core.errors import RunError
 from lth_core.files import write_atomic
 from lth_core.imp import METRICS
-from lth_core.openmmlab.demo.plan import Job, Plan
+from lth_core.openmmlab.jobs.job import Job, LevelRow, Outcome, Plan
 from lth_core.openmmlab.launch import load_config
 
 BEGUN, LOG = "job.json", "log.txt"
 
 
 @dataclass(frozen=True)
-class LevelRow:
-    """One level of a chain."""
-
-    level: int
-    sparsity: float
-    metrics: dict[str, float]
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Result:
+class Result(Outcome):
     """What a finished job has left.
 
     Attributes:
         digest: Of all that it was made from.
-        metrics: As mmengine calls them.
-        seconds: Time spent on one core.
-        sparsity: Of the trained backbone, over the weights in scope.
-        levels: Of a chain.
         outputs: SHA-256 of the job's files.
     """
 
-    digest: str
-    metrics: dict[str, float]
-    seconds: float
-    sparsity: float = 0.0
-    levels: tuple[LevelRow, ...] = ()
+    digest: str = ""
     outputs: dict[str, str] = field(default_factory=dict)
 
 
@@ -71,10 +53,12 @@ class Store:
 
     Args:
         root: The directory; absolute paths to it appear in configs.
+        owner: The command whose results they are, for messages.
     """
 
-    def __init__(self, root: str | Path) -> None:
+    def __init__(self, root: str | Path, owner: str) -> None:
         self.root = Path(root).absolute()
+        self.owner = owner
         self._configs: dict[str, str] = {}
 
     def directory(self, name: str) -> Path:
@@ -140,7 +124,7 @@ class Store:
         return result if sound else None
 
     def begin(self, job: Job, digest: str) -> Path:
-        """Makes the directory of ``job`` ready: empty, or as an interrupted chain has left it.
+        """Makes the directory of ``job`` ready: empty, or as an interrupted run has left it.
 
         Raises:
             RunError: If something else is there.
@@ -153,21 +137,21 @@ class Store:
             before = None
         if before is None and directory.exists() and any(directory.iterdir()):
             raise RunError(
-                f"{directory} is not empty, and not of lth demo; move it away, or use another "
+                f"{directory} is not empty, and not of {self.owner}; move it away, or use another "
                 "--work-dir"
             )
-        if before is not None and (before != begun or job.stage != "imp"):
+        if before is not None and (before != begun or not job.resumable):
             shutil.rmtree(directory)
         (directory / METRICS).unlink(missing_ok=True)
         write_atomic(directory / BEGUN, json.dumps(begun, indent=2) + "\n")
         return directory
 
-    def finish(self, job: Job, result: Result) -> Result:
-        """Adds the files' digests to ``result`` and makes it the job's."""
-        values = asdict(result) | {"outputs": self._outputs(job)}
+    def finish(self, job: Job, digest: str, outcome: Outcome) -> Result:
+        """Adds the digests to ``outcome`` and makes it the job's result."""
+        values = asdict(outcome) | {"digest": digest, "outputs": self._outputs(job)}
         directory = self.directory(job.name)
         write_atomic(directory / METRICS, json.dumps(values, indent=2) + "\n")
-        return Result(**values | {"levels": result.levels})
+        return Result(**values | {"levels": outcome.levels})
 
     def _outputs(self, job: Job) -> dict[str, str]:
         directory = self.directory(job.name)
