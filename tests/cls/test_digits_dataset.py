@@ -139,3 +139,17 @@ def test_view_moves_and_resizes_within_its_bounds(digit: np.ndarray) -> None:
     assert 0.25 * 0.8 <= min(areas) < 0.6
     assert 1.7 < max(areas) <= 2.25 * 1.2
     assert 4 < offsets.max() <= 0.2 * 33 + 0.5
+
+
+def test_fixed_views_are_the_same_at_every_visit() -> None:
+    with DefaultScope.overwrite_default_scope("mmpretrain"):
+        view = {"type": "RandomDigitView", "fixed": True}
+        dataset = DigitsDataset(split="test", pipeline=[view, PACK])
+    first = [dataset[index]["inputs"] for index in (0, 1)]
+    np.random.seed(1)
+    state = np.random.get_state()[1].tolist()
+    again = [dataset[index]["inputs"] for index in (0, 1)]
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    assert np.random.get_state()[1].tolist() == state, "training's stream is not drawn from"
+    plain = DigitsDataset(split="test", pipeline=[PACK])
+    assert not torch.equal(first[0], plain[0]["inputs"])

@@ -7,4 +7,4 @@ data_preprocessor = dict(num_classes=5)
 train_dataloader = dict(dataset=dict(classes=classes))
 val_dataloader = dict(dataset=dict(classes=classes))
 test_dataloader = val_dataloader
-train_cfg = dict(max_epochs=60)
+train_cfg = dict(max_epochs=40)
