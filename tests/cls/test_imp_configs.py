@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -213,6 +216,9 @@ def test_the_batch_is_256_over_all_processes(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("WORLD_SIZE", "4")
     for name in TABLE:
         assert load(name).train_dataloader.batch_size == 64
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    with pytest.raises(lth.LTHError, match="256 cannot be dealt out evenly"):
+        load("mocov2_resnet50_imagenet")
 
 
 @pytest.mark.long
@@ -238,6 +244,24 @@ def test_two_iterations_and_a_validation(name: str, tmp_path: Path, toy: tuple[P
     assert math.isfinite(runner.message_hub.get_scalar("train/loss").current())
     metric = "accuracy" if "supervised" in name else "retrieval"
     assert 0 <= runner.message_hub.get_scalar(f"val/{metric}/top1").current() <= 100
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", [*TABLE, "simclr_resnet50_imagenet_code"])
+def test_two_iterations_at_full_size(name: str, tmp_path: Path, toy: tuple[Path, Path]) -> None:
+    cfg = load(name)
+    for part in (cfg.model.backbone, cfg.model.neck, cfg.model.head):
+        part.pop("init_cfg", None)
+    for loader in (cfg.train_dataloader, cfg.val_dataloader):
+        loader.update(batch_size=4, num_workers=0, persistent_workers=False)
+    cfg.train_cfg.max_epochs = 1
+    cfg.imp = None
+    cfg.log_level = "ERROR"
+    cfg.work_dir = str(tmp_path)
+    runner = LTHRunner.from_cfg(cfg)
+    runner.train()
+    assert runner.iter == 2
+    assert math.isfinite(runner.message_hub.get_scalar("train/loss").current())
 
 
 @pytest.mark.parametrize(
@@ -321,6 +345,33 @@ def test_two_rounds_end_in_exact_sparsities(
     assert all(bool((state[n] != 0).any(dim=-1).all()) for n in dense)
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["simclr_resnet50_imagenet", "mocov2_resnet50_imagenet"])
+def test_two_processes_go_through_a_chain(
+    name: str, tmp_path: Path, toy: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    cfg = shrink(load(name), tmp_path / "run", batch=2)
+    cfg.imp.rounds = 1
+    # What the command line would say of these: lists of steps cannot be given there.
+    cfg.dump(tmp_path / "small.py")
+    tools = Path(__file__).parents[2] / "tools"
+    environment = os.environ | {"PYTHON": sys.executable, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        ["bash", str(tools / "dist_train.sh"), str(tmp_path / "small.py"), "2"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    lines = (tmp_path / "run/results.csv").read_text().splitlines()
+    assert lines[0] == "level,sparsity,digest,retrieval/top1"
+    assert [float(line.split(",")[1]) for line in lines[1:]] == pytest.approx([0, 0.2], abs=1e-4)
+    masks = lth.Ticket.load(tmp_path / "run/level_01/ticket.safetensors").masks
+    assert masks.kept == kept_after(1, masks.total)
+
+
 def test_missing_data_and_weights_are_one_line_each(
     tmp_path: Path,
     toy: tuple[Path, Path],
@@ -334,6 +385,9 @@ def test_missing_data_and_weights_are_one_line_each(
     error = capsys.readouterr().err
     assert f"{tmp_path}/nowhere/imagenet" in error
     assert "image-net.org" in error
+    (tmp_path / "nowhere/imagenet/train").mkdir(parents=True)
+    assert train_main([config]) == 2
+    assert f"{tmp_path}/nowhere/imagenet/val, which does not exist" in capsys.readouterr().err
     monkeypatch.setenv("LTH_DATA_ROOT", str(toy[0]))
     monkeypatch.setenv("LTH_WEIGHTS", str(tmp_path))
     options = ["--cfg-options", "log_level=ERROR", "train_dataloader.num_workers=0"]

@@ -21,6 +21,7 @@ test_pipeline = [
 ]
 
 # 256 images over all processes, whatever their number (torchrun sets WORLD_SIZE).
+assert 256 % int('{{$WORLD_SIZE:1}}') == 0, 'a batch of 256 cannot be dealt out evenly'
 batch_size = 256 // int('{{$WORLD_SIZE:1}}')
 train_dataloader = dict(
     batch_size=batch_size,
@@ -28,14 +29,24 @@ train_dataloader = dict(
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=True),
     collate_fn=dict(type='default_collate'),
-    dataset=dict(type='ImageNet', data_root=data_root, split='train', pipeline=train_pipeline))
+    dataset=dict(
+        type='ImageNet',
+        data_root=data_root,
+        split='train',
+        data_prefix='train',
+        pipeline=train_pipeline))
 val_dataloader = dict(
     batch_size=batch_size,
     num_workers=8,
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=False),
     collate_fn=dict(type='default_collate'),
-    dataset=dict(type='ImageNet', data_root=data_root, split='val', pipeline=test_pipeline))
+    dataset=dict(
+        type='ImageNet',
+        data_root=data_root,
+        split='val',
+        data_prefix='val',
+        pipeline=test_pipeline))
 test_dataloader = val_dataloader
 
 val_evaluator = dict(type='Accuracy', topk=(1, 5))

@@ -28,6 +28,7 @@ train_pipeline = [
 ]
 
 # 256 images over all processes, whatever their number (torchrun sets WORLD_SIZE).
+assert 256 % int('{{$WORLD_SIZE:1}}') == 0, 'a batch of 256 cannot be dealt out evenly'
 batch_size = 256 // int('{{$WORLD_SIZE:1}}')
 train_dataloader = dict(
     batch_size=batch_size,
@@ -36,7 +37,12 @@ train_dataloader = dict(
     drop_last=True,
     sampler=dict(type='DefaultSampler', shuffle=True),
     collate_fn=dict(type='default_collate'),
-    dataset=dict(type='ImageNet', data_root=data_root, split='train', pipeline=train_pipeline))
+    dataset=dict(
+        type='ImageNet',
+        data_root=data_root,
+        split='train',
+        data_prefix='train',
+        pipeline=train_pipeline))
 # Two views of every validation image, made as in training: do they find each other?
 val_dataloader = dict(
     batch_size=batch_size,
@@ -44,7 +50,12 @@ val_dataloader = dict(
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=False),
     collate_fn=dict(type='default_collate'),
-    dataset=dict(type='ImageNet', data_root=data_root, split='val', pipeline=train_pipeline))
+    dataset=dict(
+        type='ImageNet',
+        data_root=data_root,
+        split='val',
+        data_prefix='val',
+        pipeline=train_pipeline))
 test_dataloader = val_dataloader
 
 val_evaluator = dict(type='RetrievalAccuracy')

@@ -15,7 +15,11 @@ default_hooks = dict(
     param_scheduler=dict(type='ParamSchedulerHook'),
     checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=1),
     sampler_seed=dict(type='DistSamplerSeedHook'))
-custom_hooks = [dict(type='ChannelsLastHook')]
+custom_hooks = [
+    dict(type='ChannelsLastHook'),
+    # Every process validates what is saved, batch norms' statistics too: their mean.
+    dict(type='SyncBuffersHook'),
+]
 env_cfg = dict(
     cudnn_benchmark=True,
     mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
