@@ -8,7 +8,7 @@ INSTALLED := $(VENV)/.installed
 
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help setup demo test test-long lint format bench clean
+.PHONY: help setup demo study test test-long lint format bench clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile
@@ -23,6 +23,9 @@ $(INSTALLED): pyproject.toml packages/hatch_build.py $(wildcard packages/*/pypro
 
 demo: $(INSTALLED)  ## find tickets on digits, train three tasks from them, write report.html
 	$(BIN)/lth demo
+
+study: $(INSTALLED)  ## do tickets transfer? digits, three seeds, every control; goes on where it was
+	$(BIN)/python tools/studies/transfer.py
 
 test: $(INSTALLED)  ## every test but the exhaustive sets
 	$(BIN)/python -m pytest -m "not long" -n $(JOBS)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 COLOURS = {"labels": "#0072b2", "simclr": "#d55e00", "mocov2": "#009e73"}
 """Of pre-trainings; told apart by most colour-blind people too."""
 
-_STYLE = {
+STYLE = {
     "svg.fonttype": "none",  # text stays text: small files, and searchable
     "font.family": "sans-serif",
     "font.sans-serif": ["Helvetica", "Arial", "Liberation Sans", "DejaVu Sans"],
@@ -34,6 +34,7 @@ _STYLE = {
     "lines.linewidth": 1.8,
     "legend.frameon": False,
 }
+"""Of all drawings, as settings of matplotlib."""
 
 
 def curve(rows: Sequence[Row], label: str, name: str) -> str:
@@ -44,7 +45,7 @@ def curve(rows: Sequence[Row], label: str, name: str) -> str:
         label: Of the metric.
         name: Distinguishes the drawing from others on the page.
     """
-    with mpl.rc_context({**_STYLE, "svg.hashsalt": name}):
+    with mpl.rc_context({**STYLE, "svg.hashsalt": name}):
         figure, axes = _canvas(3.7, 3.0)
         for key, colour in COLOURS.items():
             mine = [row for row in rows if row.pretraining == key]
@@ -80,7 +81,7 @@ def rounds(rows: Sequence[Row], label: str, name: str) -> str:
         label: Of the metric.
         name: The pre-training.
     """
-    with mpl.rc_context({**_STYLE, "svg.hashsalt": f"rounds {name}"}):
+    with mpl.rc_context({**STYLE, "svg.hashsalt": f"rounds {name}"}):
         figure, axes = _canvas(3.7, 2.3)
         points = sorted((row.sparsity, row.value) for row in rows)
         axes.plot(*_percent(points), "o-", color=COLOURS[name], markersize=4)
@@ -97,7 +98,7 @@ def layers(sparsities: Mapping[str, Mapping[str, float]], name: str) -> str:
         sparsities: Pruned fractions by pre-training and weight.
         name: Distinguishes the drawing from others on the page.
     """
-    with mpl.rc_context({**_STYLE, "svg.hashsalt": f"layers {name}"}):
+    with mpl.rc_context({**STYLE, "svg.hashsalt": f"layers {name}"}):
         figure, axes = _canvas(9.4, 2.9)
         names = list(next(iter(sparsities.values())))
         for key, found in sparsities.items():
