@@ -5,6 +5,6 @@ runner_type = 'LTHRunner'
 imp = dict(preset='paper-a-pt-trans')
 
 model = dict(backbone=dict(init_cfg=dict(
-    type='PretrainedExcept',
+    type='PretrainedBackbone',
     checkpoint='{{$LTH_WEIGHTS:weights}}/resnet50-0676ba61.pth',
     leave=['conv1.weight'])))

@@ -8,7 +8,6 @@ from lth_cls import (
     datasets,
     evaluation,
     initializers,
-    pretrained,
     transforms,
 )
 
@@ -18,6 +17,5 @@ __all__ = [
     "datasets",
     "evaluation",
     "initializers",
-    "pretrained",
     "transforms",
 ]

@@ -1,7 +1,6 @@
-"""Published weights for a model's parts: ``init_cfg`` for any known checkpoint, all of it or none.
+"""Published weights for single layers, those of a head or a neck.
 
-mmengine's ``Pretrained`` takes files whose names are the model's, and trains from random weights
-with no more than a line in the log where they are not.
+A backbone's are loaded by :class:`lth_core.openmmlab.pretrained.PretrainedBackbone`.
 """
 
 from __future__ import annotations
@@ -15,31 +14,8 @@ from mmengine.logging import print_log
 from mmengine.registry import WEIGHT_INITIALIZERS
 from torch import Tensor, nn
 
-from lth_cls.pretrained import PretrainedExcept
-
 _COUNTER = "num_batches_tracked"
 """Old files lack it, and nothing depends on it."""
-
-
-@WEIGHT_INITIALIZERS.register_module()
-class PretrainedBackbone(PretrainedExcept):
-    """Loads all of a ResNet from a file of any format that :func:`lth_core.load_backbone` knows.
-
-    ``backbone=dict(type='ResNet', ..., init_cfg=dict(type='PretrainedBackbone', checkpoint=...))``
-
-    Of MoCo's two encoders the one of the queries is taken.
-
-    Args:
-        checkpoint: The file.
-        leave: As :class:`~lth_cls.pretrained.PretrainedExcept`'s.
-
-    Raises:
-        CheckpointError: When the model is initialised: if the file is missing, cannot be read, or
-            does not fit.
-    """
-
-    def __init__(self, checkpoint: str, leave: Sequence[str] = ()) -> None:
-        super().__init__(checkpoint, leave)
 
 
 @WEIGHT_INITIALIZERS.register_module()

@@ -39,7 +39,7 @@ def check_files(cfg: Config, loaders: tuple[str, ...]) -> None:
         ConfigError: With one line for each thing that is missing: what, where it was looked for,
             and how to get it.
     """
-    problems = [*_missing_ticket(cfg)]
+    problems = [*_missing_ticket(cfg), *_missing_weights(cfg)]
     for loader in loaders:
         problems += _missing_data((cfg.get(loader) or {}).get("dataset"))
     if problems:
@@ -56,6 +56,39 @@ def _missing_ticket(cfg: Config) -> Iterator[str]:
     if ticket.weights not in (None, KEEP, REINIT) and not os.path.isfile(str(ticket.weights)):
         where = os.path.abspath(str(ticket.weights))
         yield f"ticket.weights {ticket.weights} does not exist (looked for {where})"
+
+
+def _missing_weights(cfg: Config) -> Iterator[str]:
+    load_from = cfg.get("load_from")
+    if _is_missing(load_from):
+        yield f"load_from {load_from} does not exist (looked for {os.path.abspath(load_from)})"
+    model = dict(cfg.get("model") or {})
+    if cfg.get("ticket") is not None:
+        ticket = parse_ticket(cfg.ticket)
+        if ticket.weights != KEEP and not ticket.partial:
+            model.pop("backbone", None)  # the ticket's take their place
+    for path in _pretrained(model):
+        if _is_missing(path):
+            yield (
+                f"weights {path} do not exist (looked for {os.path.abspath(path)}); set "
+                "LTH_WEIGHTS to their folder, or name another file in the config"
+            )
+
+
+def _is_missing(path: Any) -> bool:
+    return isinstance(path, str) and "://" not in path and not os.path.isfile(path)
+
+
+def _pretrained(node: Any) -> Iterator[Any]:
+    """What the ``init_cfg`` of a model and its parts load."""
+    if isinstance(node, Mapping):
+        if "Pretrained" in str(node.get("type")) and "checkpoint" in node:
+            yield node["checkpoint"]
+        for value in node.values():
+            yield from _pretrained(value)
+    elif isinstance(node, (list, tuple)):
+        for item in node:
+            yield from _pretrained(item)
 
 
 def _missing_data(node: Any) -> Iterator[str]:

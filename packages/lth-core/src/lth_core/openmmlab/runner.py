@@ -103,8 +103,17 @@ class LTHRunner(Runner):
     def build_dataloader(
         dataloader: DataLoader | dict, seed: int | None = None, diff_rank_seed: bool = False
     ) -> DataLoader:
-        """As mmengine's, but what is loaded depends on the seed alone; see ``sampling``."""
-        built = Runner.build_dataloader(dataloader, seed, diff_rank_seed)
+        """As mmengine's, but what is loaded depends on the seed alone; see ``sampling``.
+
+        Raises:
+            ConfigError: If the data set finds its files to be other than they should be.
+        """
+        try:
+            built = Runner.build_dataloader(dataloader, seed, diff_rank_seed)
+        except (AssertionError, FileNotFoundError, NotADirectoryError) as problem:
+            kind = dataloader["dataset"]["type"] if isinstance(dataloader, dict) else "data set"
+            reason = " ".join(str(problem).split()) or "its files are not what it expects"
+            raise ConfigError(f"{kind} cannot be read: {reason}") from problem
         return built if seed is None else seed_loader(built, seed, get_rank())
 
     def train(self) -> nn.Module:

@@ -1,28 +1,30 @@
-"""Pre-trained weights for a backbone whose stem differs from theirs."""
+"""Published weights for a backbone from any known file: all of them, or an error."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
-from lth_core.backbones import load_backbone
-from lth_core.errors import CheckpointError
-from lth_core.scope import join_some
 from mmengine.logging import print_log
 from mmengine.registry import WEIGHT_INITIALIZERS
 from torch import nn
+
+from lth_core.backbones import load_backbone
+from lth_core.errors import CheckpointError
+from lth_core.scope import join_some
 
 _MAY_BE_MISSING = "num_batches_tracked"  # older files have none, and nothing depends on it
 
 
 @WEIGHT_INITIALIZERS.register_module()
-class PretrainedExcept:
-    """``init_cfg=dict(type='PretrainedExcept', checkpoint=..., leave=[...])``: all but ``leave``.
+class PretrainedBackbone:
+    """``backbone=dict(..., init_cfg=dict(type='PretrainedBackbone', checkpoint=...))``.
 
-    mmengine's own ``Pretrained`` knows one naming and passes over what does not fit with a
-    warning. This one reads what :func:`lth_core.load_backbone` reads (torchvision's, MoCo's and
-    SimCLR's files, tickets), and everything but ``leave`` must be there and fit: weights, biases,
-    and the running statistics of norms.
+    mmengine's own ``Pretrained`` knows one naming, and starts at random with no more than a line
+    in the log where a file has another. This one reads what :func:`lth_core.load_backbone` reads
+    (torchvision's, MoCo's and SimCLR's files, tickets), and everything but ``leave`` must be there
+    and fit: weights, biases, and the running statistics of norms. Of MoCo's two encoders the one
+    of the queries is taken.
 
     Args:
         checkpoint: The file.
@@ -31,10 +33,11 @@ class PretrainedExcept:
             section A.3: network).
 
     Raises:
-        CheckpointError: When applied, if the file is missing or unreadable, or does not fit.
+        CheckpointError: When the model is initialised, if the file is missing or unreadable, or
+            does not fit.
     """
 
-    def __init__(self, checkpoint: str, leave: Sequence[str]) -> None:
+    def __init__(self, checkpoint: str, leave: Sequence[str] = ()) -> None:
         self.checkpoint = checkpoint
         self.leave = tuple(leave)
 

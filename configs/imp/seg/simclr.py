@@ -1,0 +1,6 @@
+# (m_T, θ_P) of paper A, Fig. 5: tickets found on VOC segmentation itself. Each round starts from the
+# same pre-trained backbone and the same random rest.
+_base_ = '../../seg/dense_simclr.py'
+
+runner_type = 'LTHRunner'
+imp = dict(preset='paper-a')
