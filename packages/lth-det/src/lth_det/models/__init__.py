@@ -1,5 +1,6 @@
 """Detector parts that mmdet does not have on its own."""
 
 from lth_det.models.spp import SpatialPyramidPooling
+from lth_det.models.ssd import PredictingSSDHead
 
-__all__ = ["SpatialPyramidPooling"]
+__all__ = ["PredictingSSDHead", "SpatialPyramidPooling"]
