@@ -1,7 +1,4 @@
 # VOC detection from the MoCo v2 ticket at 89.26 % sparsity: (m_P, θ_P) of paper A, Fig. 5.
-_base_ = [
-    '../_base_/models/yolo_resnet50_spp_pan.py',
-    '../_base_/datasets/voc0712_416.py',
-    '../_base_/schedules/voc_det_50e.py',
-    '../_base_/tickets/moco_90.py',
-]
+_base_ = ['./yolo_resnet50_voc.py', '../_base_/tickets/moco_90.py']
+
+model = dict(data_preprocessor=dict(mean={{_base_.pixel_mean}}, std={{_base_.pixel_std}}))

@@ -20,8 +20,12 @@ _ANNOTATION = """<annotation>
 """
 
 
-def make_voc(root: Path, images: int = 4) -> Path:
-    """Writes VOCdevkit/VOC2007 and VOC2012 under ``root``; returns ``root``."""
+def make_voc(root: Path, images: int = 4, empty: int = 0) -> Path:
+    """Writes VOCdevkit/VOC2007 and VOC2012 under ``root``; returns ``root``.
+
+    Each image has a dog and a person, who is difficult in every second one; the last ``empty``
+    images of each split have nothing.
+    """
     rng = np.random.default_rng(0)
     for year, splits in (("VOC2007", ("trainval", "test")), ("VOC2012", ("trainval",))):
         base = root / "VOCdevkit" / year
@@ -37,6 +41,7 @@ def make_voc(root: Path, images: int = 4) -> Path:
                 objects = "".join(
                     _OBJECT.format(name=name, difficult=difficult, x1=5, y1=7, x2=45, y2=50)
                     for name, difficult in (("dog", 0), ("person", index % 2))
+                    if index < images - empty
                 )
                 (base / "Annotations" / f"{stem}.xml").write_text(
                     _ANNOTATION.format(

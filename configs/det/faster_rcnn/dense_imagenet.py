@@ -1,0 +1,7 @@
+# Faster R-CNN on VOC from ImageNet weights, dense: θ_P of paper A, Fig. 11.
+_base_ = ['./faster_rcnn_resnet50_voc.py', '../../_base_/tickets/imagenet.py']
+
+model = dict(
+    data_preprocessor=dict(mean={{_base_.pixel_mean}}, std={{_base_.pixel_std}}),
+    backbone=dict(
+        init_cfg=dict(type='PretrainedBackbone', checkpoint={{_base_.pretrained_weights}})))

@@ -1,0 +1,6 @@
+# Paper A's one-stage detector on VOC from random weights: what its tickets and dense twins have in common.
+_base_ = [
+    '../_base_/models/yolo_resnet50_spp_pan.py',
+    '../_base_/datasets/voc0712_416.py',
+    '../_base_/schedules/voc_det_50e.py',
+]
