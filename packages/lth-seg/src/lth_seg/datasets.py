@@ -1,13 +1,57 @@
-"""The embedded digit scenes as an mmseg data set."""
+"""Data sets: VOC and Cityscapes by mmseg's readers with checks, and the embedded digit scenes."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from lth_core.openmmlab import embedded
-from mmseg.datasets import BaseSegDataset
+from lth_core.openmmlab.embedded import DataError
+from mmseg.datasets import BaseSegDataset, CityscapesDataset, PascalVOCDataset
 from mmseg.registry import DATASETS
+
+from lth_seg.files import require_files
+
+_AGAIN = "unpack the archives of the data set again"
+
+
+@DATASETS.register_module()
+class VOCSegmentation(PascalVOCDataset):
+    """mmseg's ``PascalVOCDataset``, which says in one line what is missing on the disk."""
+
+    def load_data_list(self) -> list[dict[str, Any]]:
+        """As mmseg's, and then every listed picture and label is looked for.
+
+        Raises:
+            DataError: If a file is missing.
+        """
+        require_files([self.ann_file], _AGAIN)
+        found: list[dict[str, Any]] = super().load_data_list()
+        for key in ("img_path", "seg_map_path"):
+            require_files((each[key] for each in found), _AGAIN)
+        return found
+
+
+@DATASETS.register_module()
+class CityscapesSegmentation(CityscapesDataset):
+    """mmseg's ``CityscapesDataset``, which says in one line what is missing on the disk."""
+
+    def load_data_list(self) -> list[dict[str, Any]]:
+        """As mmseg's, and then the labels of every picture are looked for.
+
+        Raises:
+            DataError: If there are no pictures, or labels are missing.
+        """
+        folder = self.data_prefix["img_path"]
+        found: list[dict[str, Any]] = super().load_data_list() if os.path.isdir(folder) else []
+        if not found:
+            raise DataError(f"{folder} has no pictures *{self.img_suffix}; {_AGAIN}")
+        require_files(
+            (each["seg_map_path"] for each in found),
+            "csCreateTrainIdLabelImgs of cityscapesscripts writes it from the polygons of gtFine",
+        )
+        return found
 
 
 @DATASETS.register_module()

@@ -1,0 +1,4 @@
+# Cityscapes segmentation from the ImageNet ticket at 89.26 % sparsity.
+_base_ = ['./deeplabv3plus_resnet50_cityscapes.py', '../../_base_/tickets/imagenet_90.py']
+
+model = dict(data_preprocessor=dict(mean={{_base_.pixel_mean}}, std={{_base_.pixel_std}}))

@@ -1,0 +1,7 @@
+# VOC 2012 segmentation from MoCo v2 weights, dense: θ_P of paper A, Fig. 5.
+_base_ = ['./deeplabv3plus_resnet50_voc.py', '../_base_/tickets/moco.py']
+
+model = dict(
+    data_preprocessor=dict(mean={{_base_.pixel_mean}}, std={{_base_.pixel_std}}),
+    backbone=dict(
+        init_cfg=dict(type='PretrainedBackbone', checkpoint={{_base_.pretrained_weights}})))
