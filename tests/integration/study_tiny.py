@@ -21,9 +21,9 @@ DOWN = {
 }
 TINY = Settings(
     seeds=(0, 1),
-    rounds=2,
-    levels=(1, 2),
-    variant_levels=(2,),
+    rounds=1,
+    levels=(1,),
+    variant_levels=(1,),
     imp_epochs=1,
     overrides={"pretrain": PRE, "imp": PRE, "task_imp": DOWN, "transfer": DOWN},
 )

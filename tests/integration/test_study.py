@@ -250,10 +250,10 @@ def test_study_from_end_to_end_goes_on_after_a_kill(tmp_path: Path) -> None:
         (row,) = mine
         accuracy = results[name].metrics["accuracy/top1"]
         assert float(row["value"]) == pytest.approx(accuracy, abs=1e-5)
-    sparsities = {r["mask"]: float(r["sparsity"]) for r in rows if r["level"] == "2"}
-    assert sparsities[TRANSFERRED] == sparsities[ONE_SHOT] == pytest.approx(0.36, abs=1e-4)
-    assert sparsities["complement"] == pytest.approx(0.64, abs=1e-4)
-    assert sparsities["perturb"] == pytest.approx(0.9 * 0.36 + 0.1 * 0.64, abs=1e-4)
+    sparsities = {r["mask"]: float(r["sparsity"]) for r in rows if r["level"] == "1"}
+    assert sparsities[TRANSFERRED] == sparsities[ONE_SHOT] == pytest.approx(0.2, abs=1e-4)
+    assert sparsities["complement"] == pytest.approx(0.8, abs=1e-4)
+    assert sparsities["perturb"] == pytest.approx(0.9 * 0.2 + 0.1 * 0.8, abs=1e-4)
 
     page = (root / "README.md").read_text()
     claims = json.loads((root / "verdicts.json").read_text())

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from lth_core.pruning import sparsity_after
 from spread import Interval, Spread, interval, spread
 from transfer_plan import (
+    ACCURACY,
     DENSE,
     NONE,
     ONE_SHOT,
@@ -27,6 +28,9 @@ from transfer_plan import (
 )
 
 HOLDS, FAILS, UNDECIDED = "holds", "does not hold", "undecided"
+
+NOT_IN_PAPER = "–"
+"""What the paper has found, of controls that it has not."""
 
 OWN, TRANSFER = "own", "transfer"
 """Tasks: the pre-training task itself, and the downstream task."""
@@ -211,11 +215,11 @@ class _Court:
 
     def existence(self) -> list[Verdict]:
         """Matching tickets of at least 59 % sparsity exist."""
+        cifar = "{} % on CIFAR-10, {} % on CIFAR-100"
         papers = {
-            (TRANSFER, TRANSFERRED): ("91.41 (CIFAR-10), 86.58 (CIFAR-100)",) * 2
-            + ("91.41 (CIFAR-10), 89.26 (CIFAR-100)",),
-            (TRANSFER, TASK): ("98.20, 91.41", "91.41, 91.41", "73.79, 20.00"),
-            (OWN, TRANSFERRED): ("67.23", "59.04", "95.60"),
+            (TRANSFER, TRANSFERRED): (("91.41", "86.58"), ("91.41", "86.58"), ("91.41", "89.26")),
+            (TRANSFER, TASK): (("98.20", "91.41"), ("91.41", "91.41"), ("73.79", "20.00")),
+            (OWN, TRANSFERRED): (("67.23",), ("59.04",), ("95.60",)),
         }
         names = {
             (TRANSFER, TRANSFERRED): "(m_P, θ_P) matches dense downstream",
@@ -228,10 +232,11 @@ class _Court:
                 sign = pretraining.sign if task == OWN else 1
                 levels = self.settings.levels if task == TRANSFER else self.chain_levels
                 claim = f"{names[task, mask]} at 59 % sparsity or more: {pretraining.title}"
+                text = ("up to " + (cifar if task == TRANSFER else "{} %")).format(*extreme)
                 here, verdict = self._exists(task, name, mask, levels, sign)
-                found.append(
-                    Verdict("matching tickets exist", claim, f"up to {extreme} %", here, verdict)
-                )
+                measure = pretraining.measure if task == OWN else ACCURACY
+                here = f"{measure.label}: {here}"
+                found.append(Verdict("matching tickets exist", claim, text, here, verdict))
         return found
 
     def _exists(
@@ -335,7 +340,7 @@ class _Court:
             )
         )
         for mask in (*(name for name in VARIANTS if name not in PAPERS_VARIANTS), REINIT):
-            found += each("controls that the paper has not", mask, "–")
+            found += each("controls that the paper has not", mask, NOT_IN_PAPER)
         return found
 
     def insensitive(self) -> list[Verdict]:
@@ -361,7 +366,7 @@ class _Court:
             self._compare(
                 "iterative against one-shot",
                 f"iterative m_P is better than one-shot |θ_P|: {pretraining.title}",
-                "not compared; by its code's DataParallel fault, perhaps the same masks",
+                NOT_IN_PAPER,
                 (name, TRANSFERRED),
                 (name, ONE_SHOT),
                 self.settings.levels,
@@ -438,7 +443,7 @@ _NAMES = {
     "random": "a random mask",
     "perturb": "the perturbed mask",
     "random_layer": "a random mask of the same layers' counts",
-    "shuffle": "the mask shuffled within layers",
+    "shuffle": "the mask with its kernels shuffled",
     REINIT: "the ticket with fresh random weights",
 }
 

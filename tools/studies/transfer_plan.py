@@ -65,7 +65,8 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = {
     "random": {"type": "random", "match": "global"},
     "perturb": {"type": "perturb", "fraction": 0.1},
     "random_layer": {"type": "random", "match": "layer"},
-    "shuffle": {"type": "shuffle"},
+    # Whole kernels: single weights in another order are a random mask of the layers' counts.
+    "shuffle": {"type": "shuffle", "unit": "kernel"},
 }
 """Masks derived from a ticket's. The first three are paper A's (Fig. 8); it has no others."""
 

@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 from transfer_claims import (
     FAILS,
     HOLDS,
+    NOT_IN_PAPER,
     OWN,
     TRANSFER,
     UNDECIDED,
@@ -55,7 +56,7 @@ _CURVES = {
     "random": ("random", "#e69f00", "X-"),
     "perturb": ("perturbed 10 %", "#56b4e9", "D-"),
     "random_layer": ("random, layers matched", "#8c6d31", "X:"),
-    "shuffle": ("shuffled within layers", "#7b61a8", "s:"),
+    "shuffle": ("kernels shuffled", "#7b61a8", "s:"),
     REINIT: ("ticket, fresh weights", "#5b6678", "^--"),
 }
 """Name, colour and marks of what is drawn."""
@@ -216,6 +217,8 @@ def read_me(run: Run, numbers: Numbers, verdicts: Sequence[Verdict]) -> str:
         count=len(settings.seeds),
         work=clock(run.work),
         verdicts=verdicts,
+        against=FAILS,
+        none_there=NOT_IN_PAPER,
         tally=[
             (name, sum(each.verdict == name for each in verdicts))
             for name in (HOLDS, FAILS, UNDECIDED)
