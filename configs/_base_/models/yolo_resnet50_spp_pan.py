@@ -1,5 +1,6 @@
 # Paper A's detector, YOLOv4 on a ResNet-50, from mmdet's parts: C3-C5 -> SPP -> PAN -> three
-# anchor heads. The pixel normalisation is the one that ImageNet and MoCo weights were trained with.
+# anchor heads. The pixel normalisation is ImageNet's, until a config says from which weights it
+# starts.
 custom_imports = dict(imports=['lth_det'], allow_failed_imports=False)
 model = dict(
     type='YOLOV3',
@@ -27,7 +28,7 @@ model = dict(
             act_cfg=dict(type='LeakyReLU', negative_slope=0.1)),
     ],
     bbox_head=dict(
-        type='YOLOV3Head',
+        type='MeanLossYOLOV3Head',
         num_classes=20,
         in_channels=[256, 256, 256],
         out_channels=[256, 512, 1024],
