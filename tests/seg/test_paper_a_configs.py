@@ -136,7 +136,8 @@ def test_settings_are_the_papers(config: str) -> None:
     assert found["RandomCrop"].crop_size == (513, 513)
     assert found["RandomFlip"].prob == 0.5
     assert cfg.model.data_preprocessor.size == (513, 513)
-    assert cfg.model.decode_head.loss_decode.type == "CrossEntropyLoss"
+    loss = cfg.model.decode_head.loss_decode
+    assert (loss.type, loss.avg_non_ignore) == ("CrossEntropyLoss", True)
     assert cfg.model.auxiliary_head is None
     assert cfg.model.backbone.norm_cfg.momentum == 0.01
     assert cfg.randomness.seed == 10

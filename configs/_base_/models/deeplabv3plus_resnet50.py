@@ -21,5 +21,6 @@ model = dict(
         num_classes=21,
         channels=256,
         dilations=(1, 6, 12, 18),
-        norm_cfg=norm_cfg),
+        norm_cfg=norm_cfg,
+        loss_decode=dict(avg_non_ignore=True)),  # the mean of labelled pixels, as torch takes it
     auxiliary_head=None)
