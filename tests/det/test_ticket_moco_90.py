@@ -46,6 +46,7 @@ def test_everything_missing_is_named(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.long  # at full width; test_paper_a_configs.py has the narrow ones
 def test_trains_with_a_toy_voc_and_a_ticket_of_any_resnet50(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
