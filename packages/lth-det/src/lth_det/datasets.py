@@ -8,12 +8,11 @@ from typing import Any, ClassVar
 from xml.etree import ElementTree
 
 from lth_core.openmmlab import embedded
+from lth_core.openmmlab.datafiles import require_files
 from lth_core.openmmlab.embedded import DataError
 from mmdet.datasets import CocoDataset, VOCDataset
 from mmdet.registry import DATASETS
 from mmengine.fileio import list_from_file
-
-from lth_det.files import require_files
 
 _AGAIN = "unpack the archives of the data set again"
 

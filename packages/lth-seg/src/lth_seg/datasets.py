@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from lth_core.openmmlab import embedded
+from lth_core.openmmlab.datafiles import require_files
 from lth_core.openmmlab.embedded import DataError
 from mmseg.datasets import BaseSegDataset, CityscapesDataset, PascalVOCDataset
 from mmseg.registry import DATASETS
-
-from lth_seg.files import require_files
 
 _AGAIN = "unpack the archives of the data set again"
 

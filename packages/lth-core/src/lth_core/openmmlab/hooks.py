@@ -15,6 +15,7 @@ from torch import nn
 from lth_core.attach import Link, attach, zero_pruned
 from lth_core.errors import MaskError, RunError, TicketError
 from lth_core.masks import MaskSet, pack_bits
+from lth_core.openmmlab.pixels import warn_of_pixels
 from lth_core.openmmlab.reinit import forget_pretrained, fresh_weights, warn_of_frozen
 from lth_core.openmmlab.settings import KEEP, REINIT, TicketSettings
 from lth_core.scope import unwrap
@@ -140,6 +141,7 @@ class TicketHook(MaskHook):
         except (MaskError, TicketError) as problem:
             raise TicketError(f"{self.settings.path}: {problem}") from None
         runner.logger.info(f"lth: ticket {self.settings.path}: {report}")
+        warn_of_pixels(runner)
 
 
 @HOOKS.register_module()

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from lth_core.imp import Level, Point
 from lth_core.openmmlab.hooks import MaskHook
+from lth_core.openmmlab.pixels import warn_of_pixels
 from lth_core.weights import read_state, restore, snapshot
 
 
@@ -57,7 +58,9 @@ class LevelHook(MaskHook):
             restore(runner.model, self.level.load_start())
             if self.level.carried is not None:
                 take_over(runner, self.level.carried)
-        elif not self.to_dense and self._rewind_iteration(runner) == 0:
+            return
+        warn_of_pixels(runner)
+        if not self.to_dense and self._rewind_iteration(runner) == 0:
             self._save_rewind(snapshot(runner.model))
 
     def after_train_iter(self, runner: Runner, batch_idx: int, *args: Any, **kwargs: Any) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,10 +21,27 @@ def start(launcher: str, env_cfg: Mapping[str, Any]) -> None:
     """
     if launcher == "none" or dist.is_initialized():
         return
-    if launcher == "pytorch" and not torch.cuda.is_available():
-        dist.init_process_group("gloo")
-    else:
+    if torch.cuda.is_available():
         init_dist(launcher, **dict(env_cfg.get("dist_cfg", {})))
+        return
+    if launcher == "slurm":
+        _name_ranks_as_torchrun_does()
+    dist.init_process_group("gloo")
+
+
+def _name_ranks_as_torchrun_does() -> None:
+    """Gives what Slurm calls its tasks the names that torch looks for."""
+    for name, of_slurm in (
+        ("RANK", "SLURM_PROCID"),
+        ("LOCAL_RANK", "SLURM_LOCALID"),
+        ("WORLD_SIZE", "SLURM_NTASKS"),
+    ):
+        os.environ.setdefault(name, os.environ[of_slurm])
+    os.environ.setdefault("MASTER_PORT", "29500")
+    if "MASTER_ADDR" not in os.environ:
+        nodes = ["scontrol", "show", "hostname", os.environ["SLURM_NODELIST"]]
+        found = subprocess.run(nodes, check=True, capture_output=True, text=True)
+        os.environ["MASTER_ADDR"] = found.stdout.split()[0]
 
 
 def leave() -> None:
