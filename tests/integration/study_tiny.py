@@ -20,7 +20,7 @@ DOWN = {
     "val_dataloader.dataset.indices": 50,
 }
 TINY = Settings(
-    seeds=(0, 1),
+    seeds=(0,),
     rounds=1,
     levels=(1,),
     variant_levels=(1,),

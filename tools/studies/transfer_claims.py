@@ -32,11 +32,14 @@ HOLDS, FAILS, UNDECIDED = "holds", "does not hold", "undecided"
 NOT_IN_PAPER = "–"
 """What the paper has found, of controls that it has not."""
 
-OWN, TRANSFER = "own", "transfer"
-"""Tasks: the pre-training task itself, and the downstream task."""
+OWN, CHAIN, TRANSFER = "own", "chain", "transfer"
+"""What was trained: levels of chains on pre-training and on the downstream task, and transfers."""
 
 SPARSE = 0.59
 """Matching tickets of at least this sparsity are the paper's finding (59.04 % to 96.48 %)."""
+
+BALANCED = 0.05
+"""Where sparsity is as near to a half, complement and perturbed mask keep as much as the ticket."""
 
 LATE = 0.93
 """From here on, task-specific and transferred tickets part in the paper (CIFAR-100)."""
@@ -48,7 +51,8 @@ class Row:
 
     Attributes:
         seed: Of all that it comes from.
-        task: ``own`` or ``transfer``.
+        task: ``own`` (levels of m_P's chain, on its own task), ``chain`` (levels of m_T's) or
+            ``transfer`` (downstream trainings, alike but for their start).
         weights: Whose values survive: ``labels``, ``simclr``, ``mocov2``, ``none``, ``early``.
         mask: ``dense``, ``transferred``, ``task``, ``one_shot``, ``reinit`` or a variant.
         level: Prunes behind the mask.
@@ -309,39 +313,56 @@ class _Court:
 
     def variants(self) -> list[Verdict]:
         """The mask matters where weights are pre-trained."""
-        levels = self.settings.variant_levels
         worse = "other masks are worse"
-
-        def each(group: str, mask: str, paper: str) -> list[Verdict]:
-            return [
+        paper = "clearly worse (Fig. 8, labels on CIFAR-100)"
+        found = self._worse(worse, "random", paper, self.settings.variant_levels)
+        for mask in _OTHER_DENSITY:
+            # Where a mask keeps more than the ticket, that is an advantage of its own.
+            found += self._worse(worse, mask, paper, self._balanced(), " that keeps as much")
+            found += self._worse(worse, mask, paper, self._unbalanced(), " that keeps more")
+        if self._unbalanced():
+            found.append(
                 self._compare(
-                    group,
-                    f"{_NAMES[mask]} is worse than the ticket: {pretraining.title}",
-                    paper,
-                    (name, TRANSFERRED),
-                    (name, mask),
-                    levels,
+                    worse,
+                    "the complement with θ_labels is no better than (m_T, θ0)",
+                    "no better (Fig. 8)",
+                    (NONE, TASK),
+                    ("labels", "complement"),
+                    self._unbalanced(),
+                    at_least,
                 )
-                for name, pretraining in PRETRAININGS.items()
-            ]
-
-        found = []
-        for mask in PAPERS_VARIANTS:
-            found += each(worse, mask, "clearly worse (Fig. 8, labels on CIFAR-100)")
-        found.append(
-            self._compare(
-                worse,
-                "the complement with θ_labels is no better than (m_T, θ0)",
-                "no better (Fig. 8)",
-                (NONE, TASK),
-                ("labels", "complement"),
-                levels,
-                at_least,
             )
-        )
         for mask in (*(name for name in VARIANTS if name not in PAPERS_VARIANTS), REINIT):
-            found += each("controls that the paper has not", mask, NOT_IN_PAPER)
+            group = "controls that the paper has not"
+            found += self._worse(group, mask, NOT_IN_PAPER, self.settings.variant_levels)
         return found
+
+    def _worse(
+        self, group: str, mask: str, paper: str, levels: Sequence[int], what: str = ""
+    ) -> list[Verdict]:
+        return [
+            self._compare(
+                group,
+                f"{_NAMES[mask]}{what} is worse than the ticket: {pretraining.title}",
+                paper,
+                (name, TRANSFERRED),
+                (name, mask),
+                levels,
+            )
+            for name, pretraining in PRETRAININGS.items()
+            if levels
+        ]
+
+    def _balanced(self) -> list[int]:
+        """Levels at which the complement and the perturbed mask keep as much as the ticket."""
+        return [
+            level
+            for level in self.settings.variant_levels
+            if abs(self.numbers.sparsity(level) - 0.5) < BALANCED
+        ]
+
+    def _unbalanced(self) -> list[int]:
+        return [k for k in self.settings.variant_levels if k not in self._balanced()]
 
     def insensitive(self) -> list[Verdict]:
         """The mask does not matter where weights are random."""
@@ -376,15 +397,23 @@ class _Court:
 
     def starts(self) -> list[Verdict]:
         """Pre-trained tickets beat those of random weights."""
+        early = [k for k in self.settings.levels if self.numbers.sparsity(k) <= LATE]
+        late = [k for k in self.settings.levels if k not in early]
+        papers = {
+            "up to": "better (CIFAR-10, CIFAR-100)",
+            "above": "better on CIFAR-100; on CIFAR-10 better with SimCLR and MoCo",
+        }
         return [
             self._compare(
                 "pre-trained against random weights",
-                f"(m_P, θ_P) is better than (m_T, θ0): {pretraining.title}",
-                "better at all but the highest sparsities (CIFAR-10, CIFAR-100)",
+                f"{where} 93 %, (m_P, θ_P) is better than (m_T, θ0): {pretraining.title}",
+                papers[where],
                 (name, TRANSFERRED),
                 (NONE, TASK),
-                self.settings.levels,
+                levels,
             )
+            for where, levels in (("up to", early), ("above", late))
+            if levels
             for name, pretraining in PRETRAININGS.items()
         ]
 
@@ -438,6 +467,9 @@ class _Court:
         return f"{100 * self.numbers.sparsity(level):.2f} %"
 
 
+_OTHER_DENSITY = ("complement", "perturb")
+"""Variants that keep another share of the weights than the ticket."""
+
 _NAMES = {
     "complement": "the complement",
     "random": "a random mask",
@@ -455,8 +487,8 @@ def _signed(found: Interval, sign: int) -> Interval:
 
 
 def spread_text(found: Spread) -> str:
-    """As ``94.22 ± 0.31``."""
-    return f"{found.mean:.2f} ± {found.deviation:.2f}"
+    """As ``94.22 ± 0.31``; a single seed has no spread."""
+    return f"{found.mean:.2f}" + (f" ± {found.deviation:.2f}" if found.count > 1 else "")
 
 
 def interval_text(found: Interval) -> str:

@@ -90,8 +90,8 @@ class Settings:
     seeds: tuple[int, ...] = (0, 1, 2)
     rounds: int = 16
     amount: float = 0.2
-    levels: tuple[int, ...] = (4, 8, 10, 12, 14, 16)
-    variant_levels: tuple[int, ...] = (8, 12, 16)
+    levels: tuple[int, ...] = (3, 4, 8, 10, 12, 14, 16)
+    variant_levels: tuple[int, ...] = (3, 8, 12, 16)
     imp_epochs: int = 6
     overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
@@ -128,7 +128,7 @@ class StudyPlan(Plan):
     Attributes:
         settings: What it was built from.
         seeds: Of jobs, by name.
-        starts: Of downstream trainings, by name; chains hold several, at all levels.
+        starts: Of downstream trainings, by name.
     """
 
     settings: Settings
@@ -162,7 +162,12 @@ def _of_seed(settings: Settings, seed: int) -> Iterator[tuple[Job, Start | None]
         yield _pretrain(settings, seed, name), None
         yield _chain(settings, seed, name), None
     for name in (*PRETRAININGS, NONE, EARLY):
-        yield _task_chain(settings, seed, name), Start(name, TASK, 0)
+        yield _task_chain(settings, seed, name), None
+    # Each mask is trained once more, dense and m_T too: from one and the same head and order of
+    # data, so that the differences within a seed are the masks'.
+    for name in (*PRETRAININGS, NONE):
+        for start in (Start(name, DENSE, 0), *(Start(name, TASK, k) for k in settings.levels)):
+            yield _transfer(settings, seed, start), start
     for name in PRETRAININGS:
         for level in settings.levels:
             varied = (*VARIANTS, REINIT) if level in settings.variant_levels else ()
@@ -236,7 +241,7 @@ def _chain(settings: Settings, seed: int, name: str) -> Job:
 
 
 def _task_chain(settings: Settings, seed: int, name: str) -> Job:
-    """m_T: IMP on the downstream task; each of its levels is a downstream result too."""
+    """m_T: IMP on the downstream task."""
     files = {}
     options: dict[str, Any] = {}
     if name == NONE:
@@ -269,7 +274,7 @@ def _task_chain(settings: Settings, seed: int, name: str) -> Job:
 def _transfer(settings: Settings, seed: int, start: Start) -> Job:
     level = f"level_{start.level:02d}"
     options = _options(settings, "transfer", seed)
-    chain = "imp" if start.weights in PRETRAININGS else "task_imp"
+    chain = "imp" if start.weights in PRETRAININGS and start.mask != TASK else "task_imp"
     ticket = f"one_shot/{level}.safetensors" if start.mask == ONE_SHOT else f"{level}/{TICKET}"
     files = {"ticket.path": ("/".join((chain, *_place(seed, start.weights))), ticket)}
     if start.mask == REINIT:
@@ -284,12 +289,11 @@ def _transfer(settings: Settings, seed: int, start: Start) -> Job:
             else (f"task_imp/seed_{seed}/{start.weights}", REWIND)
         )
     title = PRETRAININGS[start.weights].title if start.weights in PRETRAININGS else "θ0"
+    sparsity = f" {sparsity_text(start.level, settings.amount)}" if start.level else ""
     return Training(
         stage="transfer",
         path=_place(seed, start.weights, f"{start.mask}_{start.level:02d}"),
-        title=(
-            f"seed {seed} · {title} · {start.mask} {sparsity_text(start.level, settings.amount)}"
-        ),
+        title=f"seed {seed} · {title} · {start.mask}{sparsity}",
         config=DOWNSTREAM,
         options=options,
         files=files,

@@ -18,6 +18,7 @@ from lth_core.openmmlab.jobs import Result, clock
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from transfer_claims import (
+    CHAIN,
     FAILS,
     HOLDS,
     NOT_IN_PAPER,
@@ -50,7 +51,7 @@ RESULTS, VERDICTS, CURVES, READ_ME = "results.csv", "verdicts.json", "curves.svg
 
 _CURVES = {
     TRANSFERRED: ("transferred ticket (m_P, θ_P)", "#0072b2", "o-"),
-    TASK: ("task-specific ticket (m_T, θ_P)", "#d55e00", "-"),
+    TASK: ("task-specific ticket (m_T, θ_P)", "#d55e00", "D-"),
     ONE_SHOT: ("one-shot |θ_P|, θ_P", "#009e73", "s--"),
     "complement": ("complement", "#cc79a7", "v-"),
     "random": ("random", "#e69f00", "X-"),
@@ -90,6 +91,8 @@ def make_rows(plan: StudyPlan, results: Mapping[str, Result]) -> list[Row]:
         if job.stage == "imp":
             task, weights, mask = OWN, job.path[-1], TRANSFERRED
             measure = PRETRAININGS[weights].measure
+        elif job.stage == "task_imp":
+            task, weights, mask, measure = CHAIN, job.path[-1], TASK, ACCURACY
         elif start is not None:
             task, weights, mask, measure = TRANSFER, start.weights, start.mask, ACCURACY
         else:
@@ -138,24 +141,23 @@ def curves(numbers: Numbers, settings: Settings) -> str:
     with mpl.rc_context({**STYLE, "svg.hashsalt": "transfer"}):
         figure = Figure(figsize=(11, 7.4), layout="constrained")
         rows = figure.subplots(2, len(PRETRAININGS), sharex=True, sharey="row")
-        chain = tuple(range(1, settings.rounds + 1))
         for column, (name, pretraining) in enumerate(PRETRAININGS.items()):
             upper, lower = rows[0][column], rows[1][column]
             upper.set_title(f"θ_P pre-trained with {pretraining.title}", fontsize=10)
             for axes in (upper, lower):
                 _dense(axes, numbers, name, settings)
                 _line(axes, numbers, name, TRANSFERRED, (0, *settings.levels))
-            _line(upper, numbers, name, TASK, (0, *chain))
+            _line(upper, numbers, name, TASK, (0, *settings.levels))
             _line(upper, numbers, name, ONE_SHOT, (0, *settings.levels))
             grey = ("task ticket of random weights (m_T, θ0)", "#8a94a6", "-")
-            _line(upper, numbers, NONE, TASK, (0, *chain), grey)
-            lighter = ("its weights from 5 % on (m_T, θ5%)", "#b0b7c3", ":")
-            _line(upper, numbers, EARLY, TASK, (0, *chain), lighter)
+            _line(upper, numbers, NONE, TASK, (0, *settings.levels), grey)
+            lighter = ("the same from 5 % of training on (m_T, θ5%)", "#b0b7c3", ":")
+            _line(upper, numbers, EARLY, TASK, (0, *settings.levels), lighter, CHAIN)
             for mask in (*VARIANTS, REINIT):
                 _line(lower, numbers, name, mask, settings.variant_levels)
             ticks = (0, *settings.levels)
             texts = [f"{100 * numbers.sparsity(k):.3g}" for k in ticks]
-            lower.set_xticks(ticks, texts, fontsize=8)
+            lower.set_xticks(ticks, texts, fontsize=8, rotation=50)
             lower.set_xlabel("sparsity, %")
         for row in rows:
             row[0].set_ylabel("accuracy on digits 5 to 9, %")
@@ -181,9 +183,10 @@ def _line(
     mask: str,
     levels: Sequence[int],
     look: tuple[str, str, str] | None = None,
+    task: str = TRANSFER,
 ) -> None:
     label, colour, marks = look or _CURVES[mask]
-    found = [numbers.spread(TRANSFER, weights, mask, level) for level in levels]
+    found = [numbers.spread(task, weights, mask, level) for level in levels]
     means = [each.mean for each in found]
     axes.plot(levels, means, marks, color=colour, markersize=4.5, linewidth=1.5, label=label)
     axes.fill_between(
@@ -219,10 +222,7 @@ def read_me(run: Run, numbers: Numbers, verdicts: Sequence[Verdict]) -> str:
         verdicts=verdicts,
         against=FAILS,
         none_there=NOT_IN_PAPER,
-        tally=[
-            (name, sum(each.verdict == name for each in verdicts))
-            for name in (HOLDS, FAILS, UNDECIDED)
-        ],
+        outcomes=(HOLDS, FAILS, UNDECIDED),
         groups=[
             (group, list(claims)) for group, claims in groupby(verdicts, lambda each: each.group)
         ],
@@ -250,7 +250,12 @@ def _numbers(numbers: Numbers, settings: Settings) -> list[list[str]]:
     for weights, mask in wanted:
         cells = []
         for level in (0, *settings.levels):
-            key = (TRANSFER, weights, mask if level else DENSE, level)
+            key = (
+                CHAIN if weights == EARLY else TRANSFER,
+                weights,
+                mask if level else DENSE,
+                level,
+            )
             # Dense is dense: once for each kind of weights is enough.
             shown = key in numbers.cells and (level > 0 or mask == TASK)
             cells.append(spread_text(numbers.spread(*key)) if shown else "")
