@@ -176,6 +176,7 @@ def test_report_alone_trains_nothing(copy: Path, tmp_path: Path) -> None:
 )
 def test_failing_job_ends_the_run_in_one_line(copy: Path, hook: str, reason: str) -> None:
     broken = tiny(cls={"custom_hooks": [{"type": f"integration.demo_tiny.{hook}"}]})
+    before = set(multiprocessing.active_children())  # of other tests: mmdet's metric leaves some
     with pytest.raises(JobError, match=rf"^job cls/\S+ failed: {reason} see \S+log.txt$") as caught:
         run_demo(broken, "cls", copy, jobs=1)
     message = str(caught.value)
@@ -183,7 +184,7 @@ def test_failing_job_ends_the_run_in_one_line(copy: Path, hook: str, reason: str
     log = Path(message.rpartition("see ")[2])
     if hook == "FailHook":
         assert "Traceback" in log.read_text()
-    assert not multiprocessing.active_children()
+    assert set(multiprocessing.active_children()) <= before
     assert Store(copy, PLAN.owner).finished(PLAN).keys() >= {
         n for n in PLAN.jobs if not n.startswith("cls/")
     }
