@@ -250,7 +250,13 @@ def test_interrupted_run_leaves_no_process_and_goes_on(tmp_path: Path, how: sign
     root = tmp_path / "work"
     command = [sys.executable, str(SCRIPT), "imp", str(root), "2"]
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # What a shell starts in the background has no ear for Ctrl-C, nor have its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     group = process.pid
     deadline = time.monotonic() + 120

@@ -285,12 +285,13 @@ def _inherited() -> Iterator[None]:
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
     settings = dict.fromkeys(names, "1")
     before = {name: os.environ.get(name) for name in settings}
-    listener = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Held back, not ignored: one that comes now must still end the run, a moment later.
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     os.environ.update(settings)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, listener)
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         for name, value in before.items():
             if value is None:
                 del os.environ[name]
