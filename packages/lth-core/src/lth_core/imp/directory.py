@@ -44,6 +44,12 @@ def level_directory(directory: Path, index: int) -> Path:
     return directory / f"level_{index:02d}"
 
 
+def start_file(directory: Path, index: int) -> Path:
+    """The weights that a level starts from: its own, or those that all rewind to."""
+    own = level_directory(directory, index) / START
+    return own if index > 0 and own.exists() else directory / REWIND
+
+
 # ---------------------------------------------------------------------------------------------
 # Writing
 
@@ -217,7 +223,8 @@ def load_carried(path: Path) -> dict[str, Any] | None:
         raise RunError(f"{path} is damaged; remove it, and its level is repeated") from None
 
 
-def _file_digest(path: Path) -> str | None:
+def file_digest(path: Path) -> str | None:
+    """SHA-256 of a file; None if it is not there."""
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else None
 
 
@@ -278,7 +285,7 @@ def read_finished(
         following = level_directory(directory, index + 1)
         if _tensors_digest(following / START) != receipt["next_start"]:
             return None
-        if _file_digest(following / CARRIED_STATE) != receipt["carried"]:
+        if file_digest(following / CARRIED_STATE) != receipt["carried"]:
             return None
         for k, wanted in enumerate(receipt["one_shot"], 1):
             if Ticket.load(one_shot_path(directory, k)).masks.digest() != wanted:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,15 @@ from torch import Tensor
 
 from lth_core.errors import RunError
 from lth_core.files import load_tensors
-from lth_core.imp.directory import METRICS, REWIND, SETTINGS, START, TICKET, read_receipt
+from lth_core.imp.directory import (
+    METRICS,
+    SETTINGS,
+    TICKET,
+    file_digest,
+    level_directory,
+    read_receipt,
+    start_file,
+)
 from lth_core.imp.level import under
 from lth_core.ticket import Ticket
 from lth_core.weights import digest
@@ -36,17 +43,18 @@ def prove(path: str | Path) -> dict[str, str]:
         return {}
     ticket = Ticket.load(path)
     level = ticket.meta.get("level")
-    if type(level) is not int or folder.name != f"level_{level:02d}":
+    if type(level) is not int or folder != level_directory(run, level):
         raise RunError(f"{path} says it is of level {level!r}; it has been put where it is")
     proven = {}
-    config = hashlib.sha256((run / SETTINGS).read_bytes()).hexdigest()
+    config = str(file_digest(run / SETTINGS))
     _require(ticket.meta.get("config") == config, path, f"was not made with {run / SETTINGS}")
     proven["config"] = config
     if level > 0:
         proven["mask"] = _prove_mask(ticket, run, level, path)
-    start = _start(run, folder)
+    start_path = start_file(run, level)
+    start = load_tensors(start_path, RunError, "rewind weights")[0]
     _require(_holds(ticket, start), path, "does not start from the weights it should")
-    proven["rewound"] = f"survivors are bit-equal to {_start_file(run, folder).name}"
+    proven["rewound"] = f"survivors are bit-equal to {start_path.name}"
     if (folder / METRICS).exists():
         proven |= _prove_receipt(ticket, start, folder, config, path)
     else:
@@ -55,7 +63,7 @@ def prove(path: str | Path) -> dict[str, str]:
 
 
 def _prove_mask(ticket: Ticket, run: Path, level: int, path: str | Path) -> str:
-    before = run / f"level_{level - 1:02d}"
+    before = level_directory(run, level - 1)
     parent = Ticket.load(before / TICKET)
     receipt = read_receipt(before / METRICS)
     _require(ticket.masks.issubset(parent.masks), path, f"is not nested in {before / TICKET}")
@@ -81,14 +89,6 @@ def _prove_receipt(
         "seeds": _listed(receipt["seeds"]),
         "versions": _listed(receipt["versions"]),
     }
-
-
-def _start_file(run: Path, folder: Path) -> Path:
-    return folder / START if (folder / START).exists() else run / REWIND
-
-
-def _start(run: Path, folder: Path) -> dict[str, Tensor]:
-    return load_tensors(_start_file(run, folder), RunError, "rewind weights")[0]
 
 
 def _holds(ticket: Ticket, start: Mapping[str, Tensor]) -> bool:

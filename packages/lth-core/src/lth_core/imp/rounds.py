@@ -37,6 +37,7 @@ from lth_core.imp.directory import (
     rewind_digest,
     save_carried,
     seal,
+    start_file,
     sweep,
     write,
     writing,
@@ -128,13 +129,12 @@ class _Chain:
 
     def _level(self, index: int, masks: MaskSet) -> tuple[LevelResult, MaskSet | None]:
         folder = level_directory(self.directory, index)
-        own_start = index > 0 and (folder / START).exists()
         level = Level(
             index,
             folder,
             masks,
             rewind_path=self.directory / REWIND,
-            start_path=folder / START if own_start else self.directory / REWIND,
+            start_path=start_file(self.directory, index),
             carried=load_carried(folder / CARRIED_STATE),
             train=index > 0 or self.settings.first_prune == "after",
         )
@@ -152,9 +152,9 @@ class _Chain:
         return result, following
 
     def _prune(self, level: Level, trained: Trained) -> MaskSet:
-        runs_model = trained.criterion is not None and trained.model is not None
+        model = None if trained.criterion is None else trained.model
         masks = prune(
-            trained.model if runs_model and trained.model is not None else trained.weights,
+            trained.weights if model is None else model,
             level.masks,
             self.settings.amount,
             trained.criterion or self.settings.criterion,
@@ -168,12 +168,13 @@ class _Chain:
     ) -> None:
         """Writes what the level has led to; its receipt last, with which it counts as finished."""
         rewind = load_tensors(level.rewind_path, RunError, "rewind weights")[0]
+        rewind_sha = digest(rewind)
         start = rewind if level.start_path == level.rewind_path else level.load_start()
-        if level.index == 0:  # every other level's was written by the level before it
-            self._write_ticket(0, level.masks, start, digest(rewind), None)
         one_shot: list[str] = []
-        if level.index == 0 and self.settings.has_one_shot_control:
-            one_shot = self._write_one_shot(level.masks, rewind)
+        if level.index == 0:  # every other level's was written by the level before it
+            self._write_ticket(0, level.masks, start, rewind_sha, None)
+            if self.settings.has_one_shot_control:
+                one_shot = self._write_one_shot(level.masks, rewind, rewind_sha)
         next_start = carried = None
         if following is not None:
             folder = level_directory(self.directory, level.index + 1)
@@ -185,10 +186,10 @@ class _Chain:
             if trained.carried is not None:
                 carried = save_carried(folder / CARRIED_STATE, trained.carried)
             self._write_ticket(
-                level.index + 1, following, weights or rewind, digest(rewind), result.digest
+                level.index + 1, following, weights or rewind, rewind_sha, result.digest
             )
         receipt = asdict(result) | {
-            "rewind": digest(rewind),
+            "rewind": rewind_sha,
             "prefixes": list(trained.prefixes),
             "start": digest(under(level.masks, start, trained.prefixes)),
             "trained": digest(trained.weights),
@@ -202,7 +203,9 @@ class _Chain:
         }
         write(level.directory / METRICS, seal(receipt))
 
-    def _write_one_shot(self, masks: MaskSet, weights: Mapping[str, Tensor]) -> list[str]:
+    def _write_one_shot(
+        self, masks: MaskSet, weights: Mapping[str, Tensor], rewind: str
+    ) -> list[str]:
         """Writes the controls: what pruning the weights given would lead to, without any training.
 
         Returns:
@@ -214,7 +217,7 @@ class _Chain:
             masks = prune(
                 weights, masks, self.settings.amount, "magnitude", self.settings.allocation
             )
-            meta = self._meta(index, digest(weights)) | {"one_shot": True}
+            meta = self._meta(index, rewind) | {"one_shot": True}
             Ticket(masks, dict(weights), meta).save(one_shot_path(self.directory, index))
             digests.append(masks.digest())
         return digests

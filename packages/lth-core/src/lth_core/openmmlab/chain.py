@@ -8,9 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch.distributed as dist
 from mmengine.config import Config
-from mmengine.dist import barrier, is_main_process
+from mmengine.dist import barrier, broadcast_object_list, is_main_process
 from mmengine.hooks import Hook
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import Runner
@@ -23,7 +22,7 @@ from lth_core.imp.directory import stored_settings
 from lth_core.masks import MaskSet
 from lth_core.openmmlab.levels import BeginAgain, LevelHook, hand_over
 from lth_core.openmmlab.ranking import criterion_on
-from lth_core.openmmlab.reinit import drop_pretrained
+from lth_core.openmmlab.reinit import build_fresh
 from lth_core.openmmlab.resuming import clear, last_whole
 from lth_core.randomness import isolated
 from lth_core.scope import locate, prunable, unwrap
@@ -83,20 +82,20 @@ class _Trainer:
     def train(self, level: Level) -> Trained:
         """Trains, goes on training, or (``level.train`` false) only evaluates."""
         try:
-            return self._train(level, resume=self._can_resume(level))
+            return self._train(level, self._resumable(level))
         except BeginAgain:
-            return self._train(level, resume=False)
+            return self._train(level, None)
 
-    def _train(self, level: Level, resume: bool) -> Trained:
+    def _train(self, level: Level, checkpoint: Path | None) -> Trained:
         from lth_core.openmmlab.runner import LTHRunner  # which builds chains in turn
 
         cfg = copy.deepcopy(self.cfg)
         cfg.pop("imp")
         cfg.work_dir = str(level.directory)
         cfg.experiment_name = level.directory.name
-        cfg.resume = resume
-        if resume:
-            cfg.load_from = None
+        cfg.resume = checkpoint is not None
+        if checkpoint is not None:
+            cfg.load_from = str(checkpoint)
         elif is_main_process():
             clear(level.directory)
         barrier()
@@ -123,21 +122,17 @@ class _Trainer:
             {"training": cfg.randomness.seed},
         )
 
-    def _can_resume(self, level: Level) -> bool:
-        """Whether a broken-off training of the level can be gone on with, exactly."""
+    def _resumable(self, level: Level) -> Path | None:
+        """The checkpoint from which a broken-off training can be gone on with, exactly."""
         hook = (self.cfg.get("default_hooks") or {}).get("checkpoint") or {}
         complete = hook.get("save_optimizer", True) and hook.get("save_param_scheduler", True)
-        return bool(level.train and complete and last_whole(level.directory))
+        return last_whole(level.directory) if level.train and complete else None
 
     def fresh(self, seed: int) -> Mapping[str, Tensor]:
         """The model's state after its own random initialisation."""
         with isolated(seed):
             set_random_seed(seed)
-            cfg = copy.deepcopy(self.cfg.model)
-            drop_pretrained(cfg)
-            model: Any = self._build(cfg)
-            model.init_weights()
-            return snapshot(model)
+            return snapshot(build_fresh(self.cfg.model, self._build))
 
     def share(self, masks: MaskSet) -> MaskSet:
         """Rank 0's masks, on every rank."""
@@ -196,10 +191,8 @@ def _fix_seed(cfg: Config, directory: Path) -> None:
 
 def _from_rank_0(value: Any) -> Any:
     """What rank 0 calls this with, on every rank."""
-    if not dist.is_initialized():
-        return value
     shared = [value]
-    dist.broadcast_object_list(shared, src=0)
+    broadcast_object_list(shared, src=0)
     return shared[0]
 
 

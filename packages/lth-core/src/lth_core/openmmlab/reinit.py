@@ -7,7 +7,7 @@ initialises a model only once. So a second one is built beside it from the same 
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -43,16 +43,26 @@ def fresh_weights(runner: Runner, masks: MaskSet, seed: int) -> dict[str, Tensor
             "ticket.weights='reinit' builds the model anew, which takes its config; this runner "
             "was given a built model: use weights='keep'"
         )
-    wanted = copy.deepcopy(wanted)
-    drop_pretrained(wanted)
+    return variants.reinit(
+        masks,
+        lambda: build_fresh(wanted, runner.build_model),
+        torch.Generator().manual_seed(seed),
+    )
 
-    def build() -> nn.Module:
-        model = runner.build_model(wanted)
-        if hasattr(model, "init_weights"):
-            model.init_weights()
-        return model
 
-    return variants.reinit(masks, build, torch.Generator().manual_seed(seed))
+def build_fresh(config: Any, build: Callable[[Any], nn.Module]) -> nn.Module:
+    """A model with random weights of its own initialisers.
+
+    Args:
+        config: Of the model. Not changed.
+        build: Makes a model of such a config.
+    """
+    config = copy.deepcopy(config)
+    drop_pretrained(config)
+    model: Any = build(config)
+    if hasattr(model, "init_weights"):
+        model.init_weights()
+    return model
 
 
 def forget_pretrained(model: nn.Module, masks: MaskSet) -> None:

@@ -9,8 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import torch.distributed as dist
-from mmengine.dist import is_main_process
+from mmengine.dist import all_gather_object, get_rank, is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from mmengine.runner.loops import _InfiniteDataloaderIterator
@@ -60,11 +59,7 @@ def clear(directory: str | Path) -> None:
 
 def gather_streams() -> list[dict[str, Any]]:
     """Where the random streams of every process stand, by rank; to be called by all of them."""
-    mine = stream_states()
-    if not dist.is_initialized():
-        return [mine]
-    gathered: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(gathered, mine)
+    gathered: list[dict[str, Any]] = all_gather_object(stream_states())
     return gathered
 
 
@@ -147,7 +142,7 @@ class ResumeHook(Hook):
         self._restore_streams()
 
     def _restore_streams(self) -> None:
-        rank = dist.get_rank() if dist.is_initialized() else 0
+        rank = get_rank()
         if self._streams is not None and rank < len(self._streams):
             restore_streams(self._streams[rank])
 
