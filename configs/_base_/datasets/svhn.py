@@ -1,6 +1,8 @@
 # SVHN, 32 x 32 pixels, 10 digits; without the extra set.
 # Paper A, section A.3: the first 68,257 training pictures train, the last 5,000 of the file choose
 # the epoch, the official test set is reported. LTH_DATA_ROOT names the folder that holds svhn.
+_base_ = './small_pictures.py'
+
 dataset_type = 'SplitSVHN'
 data_root = '{{$LTH_DATA_ROOT:data}}/svhn'
 data_preprocessor = dict(
@@ -14,42 +16,8 @@ train_pipeline = [dict(type='PackInputs')]
 test_pipeline = [dict(type='PackInputs')]
 
 train_dataloader = dict(
-    batch_size=256,
-    num_workers=4,
-    persistent_workers=True,
-    drop_last=True,
-    sampler=dict(type='DefaultSampler', shuffle=True),
-    collate_fn=dict(type='default_collate'),
-    dataset=dict(
-        type=dataset_type,
-        data_root=data_root,
-        part='train',
-        val_last=5000,
-        pipeline=train_pipeline))
+    dataset=dict(type=dataset_type, data_root=data_root, pipeline=train_pipeline))
 val_dataloader = dict(
-    batch_size=256,
-    num_workers=4,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    collate_fn=dict(type='default_collate'),
-    dataset=dict(
-        type=dataset_type,
-        data_root=data_root,
-        part='val',
-        val_last=5000,
-        pipeline=test_pipeline,
-        test_mode=True))
+    dataset=dict(type=dataset_type, data_root=data_root, pipeline=test_pipeline))
 test_dataloader = dict(
-    batch_size=256,
-    num_workers=4,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    collate_fn=dict(type='default_collate'),
-    dataset=dict(
-        type=dataset_type,
-        data_root=data_root,
-        part='test',
-        pipeline=test_pipeline,
-        test_mode=True))
-val_evaluator = dict(type='Accuracy', topk=(1, ))
-test_evaluator = val_evaluator
+    dataset=dict(type=dataset_type, data_root=data_root, pipeline=test_pipeline))
