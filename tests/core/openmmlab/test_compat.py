@@ -67,6 +67,18 @@ def test_a_missing_config_of_a_package_is_named() -> None:
     assert config_path("configs/x.py") is None
 
 
+def test_operators_are_there_in_any_process() -> None:
+    script = (
+        "import sys, mmcv, mmdet.apis, mmseg.apis\n"  # and no word of lth
+        "assert mmcv._ext is sys.modules['mmcv._ext']\n"
+        "print(mmcv._ext.__spec__.origin)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["lth_core.openmmlab.compat.mmcv_ext"]
+
+
 def test_start_up_is_light() -> None:
     """Python starts in every environment that has lth; it must not import anything heavy."""
     script = "import sys; print(*[m for m in ('torch', 'numpy', 'mmengine') if m in sys.modules])"

@@ -34,7 +34,7 @@ from lth_core.openmmlab.compat.mmcv_ext import (
     sync_bn,
 )
 
-__all__ = ["MODULE_NAME", "MissingOpError", "install"]
+__all__ = ["MODULE_NAME", "MissingOpError", "install", "spec"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -90,7 +90,7 @@ def install() -> bool:
     if present is not None:
         return getattr(present, "__spec__", None) is _SPEC
     mmcv = importlib.import_module("mmcv")
-    if importlib.util.find_spec(MODULE_NAME) is not None:
+    if importlib.util.find_spec(MODULE_NAME) not in (None, _SPEC):
         return False
     module = importlib.util.module_from_spec(_SPEC)
     _Loader().exec_module(module)
@@ -99,8 +99,18 @@ def install() -> bool:
     return True
 
 
+def spec() -> ModuleSpec:
+    """The stand-in as Python's import finds it; see ``_lth_core_startup``."""
+    return _SPEC
+
+
 class _Loader(Loader):
     """Fills the stand-in. A loader, since ``pkgutil.find_loader`` reports a module by its own."""
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        """The one in use, where :func:`install` has run on the way to importing it."""
+        present = sys.modules.get(MODULE_NAME)
+        return present if getattr(present, "__spec__", None) is _SPEC else None
 
     def exec_module(self, module: ModuleType) -> None:
         for family in _FAMILIES:
