@@ -8,7 +8,7 @@ from typing import Any
 import lth_core as lth
 import pytest
 import torch
-from lth_core.errors import RunError, TicketError
+from lth_core.errors import ConfigError, RunError, TicketError
 from lth_core.openmmlab import LTHRunner, TicketHook
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
@@ -123,6 +123,27 @@ def test_checkpoints_are_plain_and_their_pruned_weights_zero(ticket: Path, tmp_p
     model = ToyClassifier()
     model.load_state_dict(checkpoint["state_dict"], strict=True)
     assert bool((pruned_entries(model, lth.Ticket.load(ticket).masks) == 0).all())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"path": "moved.safetensors"},
+        {"weights": "moved.pth"},
+        {"weights": "keep", "variant": {"type": "random", "among": "moved.pth"}},
+    ],
+)
+def test_only_training_needs_the_files_of_a_ticket(
+    change: dict[str, Any], ticket: Path, tmp_path: Path
+) -> None:
+    LTHRunner.from_cfg(toy_config(tmp_path / "run", ticket={"path": str(ticket)})).train()
+    checkpoint = str(tmp_path / "run" / "epoch_2.pth")
+    cfg = toy_config(tmp_path / "test", ticket={"path": str(ticket)} | change)
+    with pytest.raises(ConfigError, match=r"moved.* does not exist"):
+        LTHRunner.from_cfg(cfg).train()
+    plain = LTHRunner.from_cfg(toy_config(tmp_path / "plain", load_from=checkpoint))
+    cfg.load_from = checkpoint
+    assert LTHRunner.from_cfg(cfg).val() == plain.val()
 
 
 def test_resuming_gives_the_bits_of_an_undisturbed_training(ticket: Path, tmp_path: Path) -> None:

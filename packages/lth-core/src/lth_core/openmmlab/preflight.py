@@ -9,7 +9,7 @@ from typing import Any
 from mmengine.config import Config
 
 from lth_core.errors import ConfigError
-from lth_core.openmmlab.settings import KEEP, REINIT, parse_ticket
+from lth_core.openmmlab.settings import KEEP, REINIT, TicketSettings, parse_ticket
 
 SOURCES = {
     "VOC": (
@@ -39,23 +39,26 @@ def check_files(cfg: Config, loaders: tuple[str, ...]) -> None:
         ConfigError: With one line for each thing that is missing: what, where it was looked for,
             and how to get it.
     """
-    problems = [*_missing_ticket(cfg), *_missing_weights(cfg)]
+    ticket = cfg.get("ticket")
+    problems = [] if ticket is None else [*missing_files(parse_ticket(ticket))]
+    problems += _missing_weights(cfg)
     for loader in loaders:
         problems += _missing_data((cfg.get(loader) or {}).get("dataset"))
     if problems:
         raise ConfigError("\n".join(dict.fromkeys(problems)))
 
 
-def _missing_ticket(cfg: Config) -> Iterator[str]:
-    if cfg.get("ticket") is None:
-        return
-    ticket = parse_ticket(cfg.ticket)
+def missing_files(ticket: TicketSettings) -> Iterator[str]:
+    """One line for each file that ``ticket`` names and that does not exist."""
     if not os.path.isfile(ticket.path):
         where = os.path.abspath(ticket.path)
         yield f"ticket {ticket.path} does not exist (looked for {where}); {_MAKE_TICKET}"
     if ticket.weights not in (None, KEEP, REINIT) and not os.path.isfile(str(ticket.weights)):
         where = os.path.abspath(str(ticket.weights))
         yield f"ticket.weights {ticket.weights} does not exist (looked for {where})"
+    among = str(getattr(ticket.variant, "among", None) or "")
+    if among and _is_missing(among):
+        yield f"ticket.variant.among {among} does not exist (looked for {os.path.abspath(among)})"
 
 
 def _missing_weights(cfg: Config) -> Iterator[str]:

@@ -23,6 +23,7 @@ from lth_core.files import publish
 from lth_core.openmmlab.compat import processes
 from lth_core.openmmlab.compat.checkpoints import PlainCheckpointHook
 from lth_core.openmmlab.hooks import TicketHook
+from lth_core.openmmlab.preflight import missing_files
 from lth_core.openmmlab.resuming import (
     ResumeHook,
     StreamsHook,
@@ -44,9 +45,11 @@ class LTHRunner(Runner):
     Attributes:
         schedule_trainings: How many trainings of this length one schedule is spread over; more
             than one in a chain that carries its schedule from level to level.
+        missing: What training would need and is not there, a line for each file.
     """
 
     schedule_trainings: int = 1
+    missing: tuple[str, ...] = ()
 
     @classmethod
     def from_cfg(cls, cfg: Config, hooks: tuple[Hook, ...] = ()) -> Any:
@@ -60,7 +63,9 @@ class LTHRunner(Runner):
             An object with ``train()``.
 
         Raises:
-            LTHError: If ``ticket`` or ``imp`` is malformed, or the ticket cannot be read.
+            LTHError: If ``ticket`` or ``imp`` is malformed, or the ticket is damaged. One that is
+                missing is an error of :meth:`train` alone: a trained checkpoint has its zeros and
+                its masks, and is tested without.
         """
         from lth_core.openmmlab.chain import IMPChain  # which builds runners in turn
 
@@ -74,8 +79,10 @@ class LTHRunner(Runner):
             )
         if imp is not None:
             return IMPChain(cfg, parse_imp(imp))
-        if ticket is not None:
-            hook = TicketHook(parse_ticket(ticket))
+        settings = None if ticket is None else parse_ticket(ticket)
+        missing = () if settings is None else tuple(missing_files(settings))
+        if settings is not None and not missing:
+            hook = TicketHook(settings)
             if hook.ticket.weights is not None and not hook.settings.partial:
                 _drop_pretrained(cfg.model)
             hooks = (*hooks, hook)
@@ -83,6 +90,7 @@ class LTHRunner(Runner):
         # mmengine keeps loggers and hubs by name for ever; a second runner must not share them.
         cfg.experiment_name = f"{cfg.get('experiment_name') or name}_{next(_COUNTER)}"
         runner = super().from_cfg(cfg)
+        runner.missing = missing
         for hook in (PlainCheckpointHook(), StreamsHook(), *hooks, ResumeHook()):
             runner.register_hook(hook)
         return runner
@@ -117,7 +125,13 @@ class LTHRunner(Runner):
         return built if seed is None else seed_loader(built, seed, get_rank())
 
     def train(self) -> nn.Module:
-        """As mmengine's; afterwards, also after an error, no worker of a data loader is left."""
+        """As mmengine's; afterwards, also after an error, no worker of a data loader is left.
+
+        Raises:
+            ConfigError: If the ticket, or what its survivors start from, is missing.
+        """
+        if self.missing:
+            raise ConfigError("\n".join(self.missing))
         try:
             return super().train()
         finally:
