@@ -127,7 +127,7 @@ def prunable(
         name = f"{module_name}.weight" if module_name else "weight"
         if not module_name.startswith(prefix) or name not in parameters or _is_offset(name):
             continue
-        if isinstance(module, layers) or ("conv" in kinds and _is_deformable(module)):
+        if isinstance(module, layers) or ("conv" in kinds and is_deformable(module)):
             candidates.append((name, module))
     # A momentum encoder is no second backbone; but a model that is called "teacher" may be pruned.
     candidates = [(n, m) for n, m in candidates if not is_twin(n[len(prefix) :])] or candidates
@@ -173,7 +173,7 @@ def _is_offset(name: str) -> bool:
     return name.rpartition(".")[0].rpartition(".")[2] in OFFSETS
 
 
-def _is_deformable(module: nn.Module) -> bool:
+def is_deformable(module: nn.Module) -> bool:
     """Whether ``module`` is torchvision's or mmcv's deformable convolution.
 
     Neither is a subclass of ``nn.Conv2d``, though its weight is used as one's.
