@@ -6,6 +6,7 @@ mmengine's trainings.
 
 from lth_core import allocation, criteria, variants
 from lth_core.attach import Link, attach
+from lth_core.counts import count
 from lth_core.errors import LTHError
 from lth_core.imp import IMPSettings, run_imp
 from lth_core.masks import MaskSet
@@ -24,6 +25,7 @@ __all__ = [
     "Ticket",
     "allocation",
     "attach",
+    "count",
     "criteria",
     "load_backbone",
     "prunable",

@@ -6,10 +6,10 @@ Nothing heavy is imported before it is known which command is wanted.
 from __future__ import annotations
 
 import argparse
-import importlib
 import sys
 from collections.abc import Sequence
 
+from lth_core.cli.lazily import openmmlab
 from lth_core.cli.parser import Parser
 from lth_core.errors import LTHError
 
@@ -19,14 +19,14 @@ COMMANDS = {
     "demo": "find tickets on embedded data and train three tasks from them",
     "train": "train a config: plain, from a ticket, or to find tickets",
     "test": "test a checkpoint of a config",
-    "ticket": "show, compare, make, import, export or vary tickets",
+    "ticket": "show, compare, count, make, import, export or vary tickets",
     "weights": "convert checkpoints",
 }
 
 _OPENMMLAB = {
-    "demo": ("lth_core.openmmlab.demo", "main"),
-    "train": ("lth_core.openmmlab.launch", "train_main"),
-    "test": ("lth_core.openmmlab.launch", "test_main"),
+    "demo": ("demo", "main"),
+    "train": ("launch", "train_main"),
+    "test": ("launch", "test_main"),
 }
 
 
@@ -56,14 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(command: str, arguments: list[str]) -> int:
     if command in _OPENMMLAB:
         module, function = _OPENMMLAB[command]
-        try:
-            entry = getattr(importlib.import_module(module), function)
-        except ModuleNotFoundError as problem:
-            raise LTHError(
-                f"lth {command} needs {problem.name}, which is not installed; "
-                "install lth-cls, lth-det or lth-seg"
-            ) from None
-        return int(entry(arguments))
+        return int(getattr(openmmlab(command, module), function)(arguments))
     from lth_core.cli import tickets
 
     return {"ticket": tickets.ticket, "weights": tickets.weights}[command](arguments)

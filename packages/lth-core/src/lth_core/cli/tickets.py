@@ -15,7 +15,7 @@ from safetensors.torch import save
 
 from lth_core import exchange
 from lth_core.backbones import read_backbone
-from lth_core.cli import ticket_make, ticket_show
+from lth_core.cli import ticket_flops, ticket_make, ticket_show
 from lth_core.cli.parser import Parser
 from lth_core.errors import CheckpointError, ConfigError, MaskError
 from lth_core.files import write_atomic
@@ -25,7 +25,7 @@ from lth_core.ticket import Ticket
 
 
 def ticket(argv: Sequence[str]) -> int:
-    """``lth ticket show|compare|make|variant|import|export``."""
+    """``lth ticket show|compare|flops|make|variant|import|export``."""
     parser = Parser(prog="lth ticket", description="Work with ticket files.")
     commands = parser.add_subparsers(dest="command", required=True)
 
@@ -37,6 +37,7 @@ def ticket(argv: Sequence[str]) -> int:
     compare.add_argument("files", nargs="+")
     compare.set_defaults(run=_compare)
 
+    ticket_flops.add_flops(commands)
     ticket_make.add_make(commands)
     ticket_make.add_variant(commands)
 

@@ -11,7 +11,6 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.dist import barrier, broadcast_object_list, is_main_process
 from mmengine.hooks import Hook
-from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import Runner
 from mmengine.runner.utils import set_random_seed
 from torch import Tensor, nn
@@ -21,6 +20,7 @@ from lth_core.imp import IMPSettings, Level, LevelResult, Point, Trained, run_im
 from lth_core.imp.directory import stored_settings
 from lth_core.masks import MaskSet
 from lth_core.openmmlab.levels import BeginAgain, LevelHook, hand_over
+from lth_core.openmmlab.models import build_model
 from lth_core.openmmlab.ranking import criterion_on
 from lth_core.openmmlab.reinit import build_fresh
 from lth_core.openmmlab.resuming import clear, last_whole
@@ -144,9 +144,7 @@ class _Trainer:
         barrier()
 
     def _build(self, model: Any) -> nn.Module:
-        name = self.cfg.get("default_scope", "mmengine")
-        with DefaultScope.overwrite_default_scope(name):
-            return MODELS.build(copy.deepcopy(model))
+        return build_model(self.cfg, model)
 
 
 def _evaluate_start(runner: Runner, level: Level) -> None:

@@ -1,0 +1,21 @@
+"""Models built from a config alone, without a runner."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.registry import MODELS, DefaultScope
+from torch import nn
+
+
+def build_model(cfg: Config, model: Any = None) -> nn.Module:
+    """The model of ``cfg``, as its constructors leave it.
+
+    Args:
+        cfg: Names the family in whose registry the model's parts are. Not changed.
+        model: The model's own config; None for that of ``cfg``.
+    """
+    with DefaultScope.overwrite_default_scope(cfg.get("default_scope", "mmengine")):
+        return MODELS.build(copy.deepcopy(cfg.model if model is None else model))
