@@ -216,6 +216,7 @@ def test_everything_pretrained_is_taken_out_of_a_config_and_nothing_else() -> No
             {"init_cfg": {"type": PretrainedInit, "checkpoint": "x"}},
             {"pretrained": None},
             {"init_cfg": None},
+            {"init_cfg": {"checkpoint": "untyped.pth"}},
         ],
         test_cfg={"checkpoint": "not an initialiser's"},
     )
@@ -225,7 +226,7 @@ def test_everything_pretrained_is_taken_out_of_a_config_and_nothing_else() -> No
         "pretrained": None,
         "backbone": {"type": "TIMM", "pretrained": False, "init_cfg": [QUARTERS]},
         "neck": {"init_cfg": QUARTERS, "pretrained": False},
-        "heads": [{}, {"pretrained": None}, {"init_cfg": None}],
+        "heads": [{}, {"pretrained": None}, {"init_cfg": None}, {}],
         "test_cfg": {"checkpoint": "not an initialiser's"},
     }
     assert config.test_cfg.checkpoint  # still mmengine's dicts, which models rely on

@@ -19,7 +19,7 @@ from lth_core.openmmlab.pixels import warn_of_pixels
 from lth_core.openmmlab.reinit import forget_pretrained, fresh_weights, warn_of_frozen
 from lth_core.openmmlab.settings import KEEP, REINIT, TicketSettings
 from lth_core.scope import unwrap
-from lth_core.ticket import Ticket
+from lth_core.ticket import ApplyReport, Ticket
 from lth_core.weights import load_backbone
 
 CHECKPOINT_KEY = "lth"
@@ -109,9 +109,14 @@ class MaskHook(Hook):
 class TicketHook(MaskHook):
     """Trains from a ticket: the config key ``ticket``.
 
+    Attributes:
+        report: What was matched, once a fresh training has begun.
+
     Raises:
         TicketError: If the file is missing or damaged, or, at the start of training, does not fit.
     """
+
+    report: ApplyReport | None = None
 
     def __init__(self, settings: TicketSettings) -> None:
         ticket = Ticket.load(settings.path)
@@ -137,10 +142,10 @@ class TicketHook(MaskHook):
                 fresh = fresh_weights(runner, self.masks, self.settings.seed)
                 self.ticket = Ticket(self.masks, fresh, self.ticket.meta)
                 warn_of_frozen(runner, self.masks)
-            report = self.ticket.apply(runner.model, partial=self.settings.partial)
+            self.report = self.ticket.apply(runner.model, partial=self.settings.partial)
         except (MaskError, TicketError) as problem:
             raise TicketError(f"{self.settings.path}: {problem}") from None
-        runner.logger.info(f"lth: ticket {self.settings.path}: {report}")
+        runner.logger.info(f"lth: ticket {self.settings.path}: {self.report}")
         warn_of_pixels(runner)
 
 

@@ -121,5 +121,9 @@ def _own(init_cfg: Any) -> Any:
 
 
 def _loads(init_cfg: Any) -> bool:
-    # By name or by class, as configs in Python's own syntax have it.
-    return isinstance(init_cfg, dict) and "Pretrained" in str(init_cfg.get("type"))
+    # By name or by class, as configs in Python's own syntax have it. Some backbones (mmdet's PVT)
+    # read the file themselves and ask for no type.
+    return isinstance(init_cfg, dict) and (
+        "Pretrained" in str(init_cfg.get("type"))
+        or ("type" not in init_cfg and "checkpoint" in init_cfg)
+    )
