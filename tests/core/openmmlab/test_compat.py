@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from _lth_core_startup import config_path
+from lth_core.openmmlab.launch import load_config
 from mmengine.logging import HistoryBuffer
 
 from .toy import toy_config
@@ -46,7 +47,7 @@ def test_adjust_hue_refuses_what_mmcv_refuses(backend: str) -> None:
 def test_configs_of_the_packages_can_be_inherited_in_any_process(tmp_path: Path) -> None:
     config = tmp_path / "config.py"
     config.write_text(
-        "_base_ = ['mmdet::fcos/fcos_r50-caffe_fpn_gn-head_1x_coco.py',"
+        "_base_ = ['mmdet::gn+ws/faster-rcnn_r50_fpn_gn-ws-all_1x_coco.py',"
         " 'lth_det::_base_/tickets/moco_90.py']\n"
     )
     script = (
@@ -60,10 +61,18 @@ def test_configs_of_the_packages_can_be_inherited_in_any_process(tmp_path: Path)
     assert done.stdout.split() == ["LTHRunner", "mmdet", "False"]
 
 
+@pytest.mark.parametrize("ending", ["", ".py"])
+def test_configs_of_the_packages_can_be_named(ending: str) -> None:
+    cfg = load_config(f"mmdet::yolox/yolox_s_8xb8-300e_coco{ending}")
+    assert cfg.model.type == "YOLOX"
+    assert cfg.filename.endswith("mmdet/.mim/configs/yolox/yolox_s_8xb8-300e_coco.py")
+
+
 def test_a_missing_config_of_a_package_is_named() -> None:
     with pytest.raises(FileNotFoundError, match="lth_det has no config det/nothing"):
         config_path("lth_det::det/nothing.py")
-    assert config_path("mmdet::fcos/x.py") is None
+    assert config_path("mmdet::fcos/x.py") is None  # mmengine says so
+    assert config_path("mmpose::fcos/x.py") is None
     assert config_path("configs/x.py") is None
 
 

@@ -95,7 +95,7 @@ def load_config(path: str, options: dict | None = None) -> Config:
     try:
         file = config_path(path)
         if file is None and "::" in path:
-            cfg = get_config(path.removesuffix(".py"))
+            cfg = get_config(path.removesuffix(".py") + ".py")
         elif file is None and not Path(path).is_file():
             raise ConfigError(f"config {path} does not exist (looked for {Path(path).absolute()})")
         else:
