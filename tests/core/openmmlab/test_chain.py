@@ -144,3 +144,17 @@ def test_contradictions_are_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=said):
         LTHRunner.from_cfg(toy_config(tmp_path, imp=imp, **changes))
+
+
+def test_curves_of_every_level_lie_in_its_own_folder(tmp_path: Path) -> None:
+    """Upstream configs name their visualizer, and mmengine takes the first of a name again."""
+    visualizer = {
+        "type": "Visualizer",
+        "name": "visualizer",
+        "vis_backends": [{"type": "LocalVisBackend"}],
+    }
+    LTHRunner.from_cfg(
+        toy_config(tmp_path, imp={"rounds": 1, "rewind": "init"}, visualizer=visualizer)
+    ).train()
+    for level in ("level_00", "level_01"):
+        assert len(list((tmp_path / level).glob("*/vis_data/scalars.json"))) == 1

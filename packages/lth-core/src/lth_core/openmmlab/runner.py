@@ -84,11 +84,14 @@ class LTHRunner(Runner):
         if settings is not None and not missing:
             hook = TicketHook(settings)
             if hook.ticket.weights is not None and not hook.settings.partial:
-                _drop_pretrained(cfg.model)
+                _spare_download(cfg.model)
             hooks = (*hooks, hook)
         name = Path(cfg.filename).stem if cfg.filename else "lth"
-        # mmengine keeps loggers and hubs by name for ever; a second runner must not share them.
+        # mmengine keeps loggers, hubs and visualizers (with their folder) by name for ever; a second
+        # runner must not share them.
         cfg.experiment_name = f"{cfg.get('experiment_name') or name}_{next(_COUNTER)}"
+        if isinstance(cfg.get("visualizer"), dict):
+            cfg.visualizer.name = cfg.experiment_name
         runner = super().from_cfg(cfg)
         runner.missing = missing
         for hook in (PlainCheckpointHook(), StreamsHook(), *hooks, ResumeHook()):
@@ -180,11 +183,23 @@ class LTHRunner(Runner):
             ) from None
 
 
-def _drop_pretrained(model: Any) -> None:
-    """Spares the download of backbone weights that the ticket replaces altogether."""
-    backbone = model.get("backbone") if isinstance(model, dict) else None
-    if isinstance(backbone, dict) and "Pretrained" in str(backbone.get("init_cfg")):
-        backbone["init_cfg"] = None
+def _spare_download(model: Any) -> None:
+    """Takes out the pre-trained backbone weights that the ticket replaces altogether.
+
+    A detector may hold another one; segmentors name their backbone's weights beside it.
+    """
+    if not isinstance(model, dict):
+        return
+    backbone = model.get("backbone")
+    if isinstance(backbone, dict):
+        if "Pretrained" in str(backbone.get("init_cfg")):
+            backbone["init_cfg"] = None
+        for part in (model, backbone):
+            if isinstance(part.get("pretrained"), str):
+                part["pretrained"] = None
+    for key, part in model.items():
+        if key != "backbone":
+            _spare_download(part)
 
 
 def reject_misspelt_keys(cfg: Config) -> None:
