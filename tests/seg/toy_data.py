@@ -1,4 +1,4 @@
-"""VOC 2012 segmentation and Cityscapes of a few small pictures, in the real on-disk layouts."""
+"""VOC 2012, Cityscapes and ADE20K of a few small pictures, in the real on-disk layouts."""
 
 from __future__ import annotations
 
@@ -51,4 +51,18 @@ def make_cityscapes(root: Path, images: int = 2) -> Path:
                 cv2.imwrite(str(folder / f"{stem}_leftImg8bit.png"), picture)
                 folder = root / "cityscapes" / "gtFine" / split / city
                 cv2.imwrite(str(folder / f"{stem}_gtFine_labelTrainIds.png"), labels)
+    return root
+
+
+def make_ade20k(root: Path, images: int = 4) -> Path:
+    """Writes ade/ADEChallengeData2016 under ``root``; returns ``root``."""
+    base = root / "ade" / "ADEChallengeData2016"
+    for split in ("training", "validation"):
+        for name in ("images", "annotations"):
+            (base / name / split).mkdir(parents=True)
+        for index in range(images):
+            picture, labels = _pictures(index)
+            stem = f"ADE_{split[:5]}_{index:08d}"
+            cv2.imwrite(str(base / "images" / split / f"{stem}.jpg"), picture)
+            cv2.imwrite(str(base / "annotations" / split / f"{stem}.png"), labels)
     return root
