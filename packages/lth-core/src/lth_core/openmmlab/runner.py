@@ -87,7 +87,7 @@ class LTHRunner(Runner):
                 _spare_download(cfg.model)
             hooks = (*hooks, hook)
         name = Path(cfg.filename).stem if cfg.filename else "lth"
-        # mmengine keeps loggers, hubs and visualizers (with their folder) by name for ever; a second
+        # mmengine keeps loggers, hubs and visualizers (with their folder) by name for ever; another
         # runner must not share them.
         cfg.experiment_name = f"{cfg.get('experiment_name') or name}_{next(_COUNTER)}"
         if isinstance(cfg.get("visualizer"), dict):
