@@ -19,9 +19,9 @@ def by_score(scores):
     return sorted(range(len(scores)), key=lambda i: -scores[i])
 
 
-def greedy(boxes, scores, threshold, offset=0):
+def greedy(boxes, scores, threshold, offset=0, order=None):
     kept = []
-    for i in by_score(scores):
+    for i in order or by_score(scores):
         if not any(iou(boxes[k], boxes[i], offset) > threshold for k in kept):
             kept.append(i)
     return kept
@@ -72,6 +72,17 @@ def test_nms(dtype, offset, threshold):
 def test_nms_takes_the_first_of_equal_scores():
     boxes = torch.tensor([[0, 0, 4, 4], [1, 1, 5, 5], [0, 0, 4, 4], [20, 20, 24, 24.0]])
     assert nms(boxes, torch.ones(4), 0.3)[1].tolist() == [0, 3]
+
+
+def test_many_equal_scores_come_in_the_order_of_an_unstable_sort():
+    # As a compiled mmcv has them. Below 17 numbers PyTorch's sort happens to be stable.
+    boxes, scores = random_boxes(80, size=15), (torch.rand(80) * 3).round() / 4
+    order = scores.sort(descending=True).indices.tolist()
+    assert order != by_score(scores.tolist())
+    kept = nms(boxes.float(), scores, 0.3)[1]
+    assert kept.tolist() == greedy(boxes.float().tolist(), scores.tolist(), 0.3, order=order)
+    firsts = [int(group[0]) for group in nms_match(torch.cat([boxes, scores[:, None]], 1), 0.3)]
+    assert firsts == greedy(boxes.tolist(), scores.tolist(), 0.3, order=order)
 
 
 @pytest.mark.parametrize("threshold", [0.3, 0.7, 0.1, 0.9])
@@ -161,6 +172,19 @@ def test_soft_nms_order_of_equal_scores_follows_the_moves():
     kept = soft_nms(boxes, scores, 0.3, 0.5, 0.2, "linear")[1]
     expected = soft(boxes.tolist(), scores.tolist(), 0.3, 0.5, 0.2, "linear")
     assert kept.tolist() == [index for _, _, index in expected]
+
+
+@pytest.mark.parametrize("method", ["naive", "linear", "gaussian"])
+def test_soft_nms_of_boxes_without_area(method):
+    # Their overlap with one another is not a number, and then neither is a score.
+    boxes = random_boxes(40, size=3)
+    boxes[::2, 2:] = boxes[::2, :2]
+    scores = torch.rand(40, dtype=torch.float64)
+    dets, kept = soft_nms(boxes, scores, 0.3, 0.5, 0.05, method)
+    expected = soft(boxes.tolist(), scores.tolist(), 0.3, 0.5, 0.05, method)
+    assert kept.tolist() == [index for _, _, index in expected]
+    want = torch.tensor([score for _, score, _ in expected], dtype=torch.float64)
+    torch.testing.assert_close(dets[:, 4], want, equal_nan=True)
 
 
 def test_soft_nms_writes_into_the_tensor_it_is_given():

@@ -25,6 +25,10 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Ten
     """
     if boxes.numel() == 0:
         return torch.empty(0, dtype=torch.long, device=boxes.device)
+    # torchvision's own sort is stable. mmcv's is not, so that among many equal scores it decides
+    # which boxes stay; in its order, torchvision leaves them as they are.
+    order = _by_score(scores)
+    boxes, scores = boxes[order], scores[order]
     if boxes.dtype != torch.float64:
         boxes, scores = boxes.float(), scores.float()
         # mmcv compares in float32, so that an IoU of exactly 0.3 is not greater than 0.3.
@@ -32,7 +36,7 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Ten
         iou_threshold = float(np.float32(iou_threshold))
     if offset:
         boxes = boxes + boxes.new_tensor([0, 0, offset, offset])
-    return torchvision_nms(boxes, scores.to(boxes.dtype), iou_threshold)
+    return order[torchvision_nms(boxes, scores.to(boxes.dtype), iou_threshold)]
 
 
 def softnms(
@@ -72,7 +76,7 @@ def softnms(
     threshold, width = box.dtype.type(iou_threshold), box.dtype.type(sigma)
     count, start = len(box), 0
     while start < count:
-        best = start + int(np.argmax(score[start:count]))
+        best = start + _first_largest(score[start:count])
         for values in (box, score, index):
             values[[start, best]] = values[[best, start]]
         rest = slice(start + 1, count)
@@ -106,7 +110,7 @@ def nms_match(dets: Tensor, iou_threshold: float) -> list[list[int]]:
     Returns:
         One list of indices per kept box: that box, then those it suppresses, by falling score.
     """
-    order = torch.sort(dets[:, 4], descending=True, stable=True).indices.numpy()
+    order = _by_score(dets[:, 4].detach().contiguous()).numpy()
     box = dets[:, :4].detach().numpy()
     threshold = box.dtype.type(iou_threshold)
     groups = []
@@ -116,6 +120,19 @@ def nms_match(dets: Tensor, iou_threshold: float) -> list[list[int]]:
         groups.append([int(first), *order[joins].tolist()])
         order = order[~joins]
     return groups
+
+
+def _by_score(scores: Tensor) -> Tensor:
+    """Indices by falling score, equal ones in the order of PyTorch's unstable sort, as in mmcv."""
+    return scores.sort(dim=0, descending=True).indices
+
+
+def _first_largest(scores: npt.NDArray) -> int:
+    """Where a search that keeps what nothing exceeds ends, which NaN never does."""
+    best = int(np.argmax(scores))
+    if np.isnan(scores[best]):  # NumPy takes NaN for the largest number
+        return 0 if np.isnan(scores[0]) else int(np.nanargmax(scores))
+    return best
 
 
 def _iou_with(one: npt.NDArray, many: npt.NDArray, offset: int) -> npt.NDArray:
