@@ -6,6 +6,7 @@ import torch
 import torchvision
 from lth_core.errors import LTHError, MaskError, ScopeError
 from lth_core.scope import (
+    common_prefix,
     describe_misfit,
     find_prefixes,
     is_twin,
@@ -277,3 +278,66 @@ def test_long_lists_are_cut():
     assert join_some([]) == ""
     wanted = {f"{i}.weight": torch.zeros(1) for i in range(9)}
     assert describe_misfit(wanted, {}).endswith("is missing and 6 more")
+
+
+class Retriever(nn.Module):
+    """As mmpretrain's: backbone and neck in one sequence, and no module called backbone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.image_encoder = nn.Sequential(Backbone(), nn.Sequential(nn.Linear(4, 4)))
+        self.head = nn.Linear(4, 5)
+
+
+class ImageAndText(nn.Module):
+    """As mmpretrain's BLIP: the text comes first, and could be pruned as well."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.text_backbone = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+        self.visual_encoder = Backbone()
+
+
+@pytest.mark.parametrize(
+    ("model", "prefix"), [(Retriever(), "image_encoder.0."), (ImageAndText(), "visual_encoder.")]
+)
+def test_a_model_without_a_backbone_has_a_part_that_sees_the_image(model, prefix):
+    inner = lth.prunable(Backbone(), kinds=("conv", "linear"))
+    assert lth.prunable(model, kinds=("conv", "linear")) == tuple(prefix + n for n in inner)
+    assert lth.prunable(model, stem=True)[0] == prefix + "conv1.weight"
+    # A ticket of it fits a plain backbone, and the other way round.
+    masks = lth.MaskSet.ones(model, lth.prunable(model))
+    assert tuple(lth.Ticket(masks).masks) == tuple(sorted(lth.prunable(Backbone())))
+    assert lth.Ticket(masks).apply(model).prefix == prefix
+    assert lth.Ticket(masks).apply(Backbone()).prefix == ""
+
+
+def test_a_module_called_backbone_wins_over_all_other_names():
+    model = MMLike()
+    model.image_encoder = Backbone()
+    assert lth.prunable(model)[0].startswith("backbone.")
+
+
+def test_another_part_can_be_named():
+    model = ImageAndText()
+    names = lth.prunable(model, kinds=("linear",), backbone="text_backbone")
+    assert names == ("text_backbone.0.weight", "text_backbone.1.weight")
+    with pytest.raises(ScopeError, match=r"no module 'text' .*parts are text_backbone, visual"):
+        lth.prunable(model, backbone="text")
+
+
+@pytest.mark.parametrize(
+    ("names", "prefix"),
+    [
+        (["module.backbone.conv1.weight", "module.backbone.fc.weight"], "module.backbone."),
+        (["detector.backbone.0.weight"], "detector.backbone."),
+        (["image_encoder.0.conv1.weight", "image_encoder.0.conv2.weight"], "image_encoder.0."),
+        (["image_encoder.0.conv1.weight", "image_encoder.1.weight"], "image_encoder."),
+        (["backbone.a.weight", "neck.a.weight"], ""),
+        (["module.a.weight"], "module."),
+        (["a.weight"], ""),
+        ([], ""),
+    ],
+)
+def test_what_names_have_before_the_backbones_own(names, prefix):
+    assert common_prefix(names) == prefix

@@ -8,7 +8,7 @@ from typing import Any
 import lth_core as lth
 import pytest
 import torch
-from lth_core.errors import ConfigError, RunError
+from lth_core.errors import ConfigError, RunError, ScopeError
 from lth_core.openmmlab import LevelHook, LTHRunner
 from mmengine.runner import Runner
 
@@ -144,6 +144,17 @@ def test_contradictions_are_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=said):
         LTHRunner.from_cfg(toy_config(tmp_path, imp=imp, **changes))
+
+
+def test_another_part_of_the_model_can_be_pruned(tmp_path: Path) -> None:
+    imp = {"rounds": 1, "rewind": "init", "kinds": ["linear"]}
+    with pytest.raises(ScopeError, match="no linear weight in its backbone"):
+        LTHRunner.from_cfg(toy_config(tmp_path / "default", imp=imp)).train()
+    cfg = toy_config(tmp_path / "head", epochs=1, imp=imp | {"backbone": "head"})
+    LTHRunner.from_cfg(cfg).train()
+    ticket = lth.Ticket.load(tmp_path / "head" / "level_01" / "ticket.safetensors")
+    assert list(ticket.masks) == ["weight"]
+    assert ticket.masks.sparsity == pytest.approx(0.2, abs=1 / ticket.masks.total)
 
 
 def test_curves_of_every_level_lie_in_its_own_folder(tmp_path: Path) -> None:

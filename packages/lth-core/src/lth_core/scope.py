@@ -33,6 +33,16 @@ TWINS = (
 )
 """Parts that hold a slowly moving copy of the backbone; the backbone itself always wins."""
 
+BACKBONES = (
+    "backbone",
+    "image_encoder",
+    "vision_backbone",
+    "vision_encoder",
+    "visual_encoder",
+    "visual",
+)
+"""What models call the part that sees the image; an earlier name wins over a later one."""
+
 OFFSETS = ("conv_offset",)
 """Convolutions that say where a deformable convolution looks: no weights of the network itself."""
 
@@ -77,21 +87,46 @@ def backbone_prefix(model: nn.Module) -> str:
     """The prefix under which ``model`` holds its backbone, ``""`` if it is one itself.
 
     A module called ``backbone`` at the shallowest depth is taken (OpenMMLab's convention; a
-    semi-supervised detector has it at ``student.backbone``, for example).
+    semi-supervised detector has it at ``student.backbone``, for example). Models of images and
+    text, and retrievers, have none: the next of :data:`BACKBONES` is taken in its place, or the
+    first part of it where it is a sequence of larger parts (a backbone and a neck).
     """
-    names = [
-        name
-        for name, _ in model.named_modules()
-        if name == "backbone" or name.endswith(".backbone")
-    ]
-    if not names:
-        return ""
-    # A student comes before its momentum teacher, which is a twin and follows the student's mask.
-    return min(names, key=lambda name: (is_twin(name + "."), name.count("."))) + "."
+    paths = [name for name, _ in model.named_modules()]
+    for part in BACKBONES:
+        found = [name for name in paths if name == part or name.endswith("." + part)]
+        if not found:
+            continue
+        # A student comes before its momentum teacher, which is a twin and follows its mask.
+        place = min(found, key=lambda name: (is_twin(name + "."), name.count(".")))
+        module = model.get_submodule(place)
+        first = module._modules.get("0") if isinstance(module, nn.Sequential) else None
+        has_parts = part != "backbone" and first is not None and any(True for _ in first.children())
+        return f"{place}.0." if has_parts else f"{place}."
+    return ""
+
+
+def common_prefix(names: Sequence[str]) -> str:
+    """What is to be taken off full names so that they are relative to the backbone.
+
+    That is wrappers' prefixes and everything up to a module of :data:`BACKBONES`, as
+    :func:`backbone_prefix` has it, if all ``names`` begin so.
+    """
+    first = names[0] if names else ""
+    part = next((part for part in BACKBONES if f".{part}." in f".{first}"), None)
+    end = 0 if part is None else f".{first}".rindex(f".{part}.") + len(part) + 1
+    end = len(first) - len(strip_wrappers(first[end:]))
+    longer = first[: end + 2]
+    is_sequence = part not in (None, "backbone") and longer.endswith(".0.")
+    if is_sequence and all(name.startswith(longer) for name in names):
+        return longer
+    return first[:end] if all(name.startswith(first[:end]) for name in names) else ""
 
 
 def prunable(
-    model: nn.Module, stem: bool = False, kinds: Sequence[str] = ("conv",)
+    model: nn.Module,
+    stem: bool = False,
+    kinds: Sequence[str] = ("conv",),
+    backbone: str | None = None,
 ) -> tuple[str, ...]:
     """Names of the weights that may be pruned, as ``model`` has them, in order of registration.
 
@@ -105,13 +140,15 @@ def prunable(
             module called ``stem`` or ``conv1``) counts as one whole.
         kinds: Which layers carry prunable weights: ``"conv"``, ``"linear"`` or both. In a bare
             classifier the last linear layer is its head and is never in scope.
+        backbone: The module of ``model`` to take for its backbone, as ``"text_encoder"``; by
+            default the one that :func:`backbone_prefix` finds.
 
     Returns:
         Parameter names, each ending in ``.weight``. A weight shared by several modules is named
         once; copies that follow the backbone (:data:`TWINS`) are not named.
 
     Raises:
-        ScopeError: If a kind is unknown or nothing is in scope.
+        ScopeError: If a kind or ``backbone`` is unknown, or nothing is in scope.
     """
     unknown = set(kinds) - _KINDS.keys()
     if unknown:
@@ -119,13 +156,22 @@ def prunable(
             f"prunable: unknown kind {sorted(unknown)[0]!r}; use {' or '.join(map(repr, _KINDS))}"
         )
     model = unwrap(model)
-    prefix = backbone_prefix(model)
+    if backbone is None:
+        prefix = backbone_prefix(model)
+    elif backbone in dict(model.named_modules()):
+        prefix = f"{backbone}." if backbone else ""
+    else:
+        parts = join_some((name for name, _ in model.named_children()), limit=8)
+        raise ScopeError(
+            f"prunable: {type(model).__name__} has no module {backbone!r} to take for its "
+            f"backbone; its parts are {parts}"
+        )
     layers = tuple(layer for kind in kinds for layer in _KINDS[kind])
     parameters = dict(model.named_parameters())  # names a shared weight once
     candidates: list[tuple[str, nn.Module]] = []
     for module_name, module in model.named_modules():
         name = f"{module_name}.weight" if module_name else "weight"
-        if not module_name.startswith(prefix) or name not in parameters or _is_offset(name):
+        if not f"{module_name}.".startswith(prefix) or name not in parameters or _is_offset(name):
             continue
         if isinstance(module, layers) or ("conv" in kinds and is_deformable(module)):
             candidates.append((name, module))

@@ -22,6 +22,7 @@ from lth_core.errors import MaskError, ScopeError, TicketError
 from lth_core.files import load_tensors, save_tensors
 from lth_core.masks import MaskSet, pack_bits, unpack_bits
 from lth_core.scope import (
+    common_prefix,
     describe_misfit,
     find_prefixes,
     join_some,
@@ -103,7 +104,7 @@ class Ticket:
     meta: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        prefix = _common_prefix(self.masks)
+        prefix = common_prefix(list(self.masks))
         self.masks = self.masks.without_prefix(prefix)
         if self.weights is None:
             return
@@ -299,11 +300,3 @@ def _other_stem(wrong: list[str], state: Mapping[str, Tensor]) -> str:
     if wrong[0].startswith("stem.") and not deep:
         return " (the ticket's stem is a deep one, the model's is not)"
     return ""
-
-
-def _common_prefix(masks: MaskSet) -> str:
-    """The prefix to take off all names: wrappers, and everything up to ``backbone.``."""
-    first = next(iter(masks), "")
-    canonical = strip_wrappers(first.rpartition("backbone.")[2])
-    prefix = first[: len(first) - len(canonical)]
-    return prefix if all(name.startswith(prefix) for name in masks) else ""

@@ -95,6 +95,8 @@ class IMPSettings:
         allocation: How removals spread over layers.
         stem: Whether the stem convolution is pruned too (papers B and C).
         kinds: Which layers are in scope: ``"conv"``, ``"linear"``.
+        backbone: The part of the model whose weights are in scope, as ``"text_encoder"``; None for
+            the one that :func:`lth_core.scope.backbone_prefix` finds.
         first_prune: ``"after"`` a full training at level 0 (paper A's Algorithm 1), or
             ``"before"`` any training, on the weights given (what its code does on pre-training
             tasks; level 0 is then only evaluated).
@@ -119,6 +121,7 @@ class IMPSettings:
     allocation: str = "global"
     stem: bool = False
     kinds: tuple[str, ...] = ("conv",)
+    backbone: str | None = None
     first_prune: str = "after"
     carry: tuple[str, ...] | None = None
     keep: tuple[str, ...] = ()
@@ -148,6 +151,8 @@ class IMPSettings:
             raise ConfigError(
                 f"imp.rewind={self.rewind!r} needs level 0 trained: first_prune='after'"
             )
+        if self.backbone is not None and not (isinstance(self.backbone, str) and self.backbone):
+            raise ConfigError(f"imp.backbone is {self.backbone!r}; name a part of the model")
         require_known(self.criterion)
         get_allocation(self.allocation)
         self._check_carried()

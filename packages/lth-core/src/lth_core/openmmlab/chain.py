@@ -25,7 +25,7 @@ from lth_core.openmmlab.ranking import criterion_on
 from lth_core.openmmlab.reinit import build_fresh
 from lth_core.openmmlab.resuming import clear, last_whole
 from lth_core.randomness import isolated
-from lth_core.scope import locate, prunable, unwrap
+from lth_core.scope import common_prefix, locate, prunable, unwrap
 from lth_core.weights import snapshot
 
 _UNRELATED = ("work_dir", "launcher", "resume", "log_level", "visualizer", "experiment_name", "imp")
@@ -74,10 +74,9 @@ class _Trainer:
     def scope(self, settings: IMPSettings) -> MaskSet:
         """All of the backbone's prunable weights."""
         model = self._build(self.cfg.model)
-        names = prunable(model, settings.stem, settings.kinds)
-        masks = MaskSet.ones(model, names)
-        prefix = names[0].rpartition("backbone.")
-        return masks.without_prefix(prefix[0] + prefix[1])
+        names = prunable(model, settings.stem, settings.kinds, settings.backbone)
+        prefix = common_prefix(names) if settings.backbone is None else f"{settings.backbone}."
+        return MaskSet.ones(model, names).without_prefix(prefix)
 
     def train(self, level: Level) -> Trained:
         """Trains, goes on training, or (``level.train`` false) only evaluates."""
