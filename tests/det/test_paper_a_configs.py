@@ -30,7 +30,11 @@ DETECTORS = {
 TICKETS = [f"{folder}/ticket_{start}_90.py" for folder in DETECTORS for start in STARTS]
 DENSE = [f"{folder}/dense_{start}.py" for folder in DETECTORS for start in STARTS]
 WHOLE = [f"{folder}/{name}" for folder, name in DETECTORS.items()]
-IMP = [f"imp/det/{start}{code}.py" for start in STARTS for code in ("", "_code")]
+IMP = [f"imp/{folder}/{start}.py" for folder in DETECTORS for start in STARTS]
+IMP += [f"imp/det/{start}_code.py" for start in STARTS]
+
+ON_DIGITS = ("det/digits_fcos.py", "det/study/scenes_fcos.py")
+"""With tests of their own."""
 
 IMAGENET = ([123.675, 116.28, 103.53], [58.395, 57.12, 57.375])
 PIXELS = {"imagenet": IMAGENET, "moco": IMAGENET, "simclr": ([0, 0, 0], [255, 255, 255])}
@@ -55,8 +59,8 @@ def start_of(config: str) -> str:
 
 def test_every_shipped_config_is_in_these_tests() -> None:
     found = [p.relative_to(CONFIGS).as_posix() for p in CONFIGS.glob("det/**/*.py")]
-    found += [p.relative_to(CONFIGS).as_posix() for p in CONFIGS.glob("imp/det/*.py")]
-    assert sorted(found) == sorted([*TICKETS, *DENSE, *WHOLE, *IMP, "det/digits_fcos.py"])
+    found += [p.relative_to(CONFIGS).as_posix() for p in CONFIGS.glob("imp/det/**/*.py")]
+    assert sorted(found) == sorted([*TICKETS, *DENSE, *WHOLE, *IMP, *ON_DIGITS])
 
 
 @pytest.mark.parametrize("folder", TABLE)
@@ -285,3 +289,19 @@ def test_weights_that_do_not_fit_are_refused(pretrained: Path, tmp_path: Path) -
         PretrainedBackbone(str(pretrained / "theta.pth"))(wider)
     with pytest.raises(lth.LTHError, match=r"none.pth"):
         PretrainedBackbone(str(tmp_path / "none.pth"))(wider)
+
+
+def test_the_random_control_of_the_docs(data: Path, pretrained: Path, tmp_path: Path) -> None:
+    cfg = small("det/ticket_moco_90.py", data, pretrained, tmp_path)
+    docs = (CONFIGS.parent / "docs/detection.md").read_text()
+    published = "weights/moco_v2_800ep_pretrain.pth.tar"
+    assert f"--cfg-options ticket.variant=random ticket.weights={published}" in docs
+    weights = str(pretrained / "theta.pth")
+    cfg.merge_from_dict({"ticket.variant": "random", "ticket.weights": weights})
+    runner = LTHRunner.from_cfg(cfg)
+    runner.train()
+    state = runner.model.backbone.state_dict()
+    masks = lth.Ticket.load(pretrained / "ticket.safetensors").masks
+    kept = lth.MaskSet({name: state[name] != 0 for name in masks})
+    assert (kept.kept, kept.total) == (masks.kept, masks.total)
+    assert 0.2 < kept.iou(masks) < 0.5  # two independent masks of density .512 have .344

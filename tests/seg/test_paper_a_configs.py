@@ -27,7 +27,10 @@ DENSE = [f"{folder}/dense_{start}.py" for folder in FOLDERS for start in STARTS]
 VOC, AUG = "seg/deeplabv3plus_resnet50_voc.py", "seg/deeplabv3plus_resnet50_vocaug.py"
 CITYSCAPES = "seg/cityscapes/deeplabv3plus_resnet50_cityscapes.py"
 WHOLE = [VOC, AUG, CITYSCAPES]
-IMP = [f"imp/seg/{start}.py" for start in STARTS]
+IMP = [f"imp/{folder}/{start}.py" for folder in FOLDERS for start in STARTS]
+
+ON_DIGITS = ("seg/digits_deeplabv3plus.py", "seg/study/scenes_deeplabv3plus.py")
+"""With tests of their own."""
 
 IMAGENET = ([123.675, 116.28, 103.53], [58.395, 57.12, 57.375])
 PIXELS = {"imagenet": IMAGENET, "moco": IMAGENET, "simclr": ([0, 0, 0], [255, 255, 255])}
@@ -113,9 +116,9 @@ def test_a_folder_without_pictures_is_one_line(tmp_path: Path) -> None:
 
 def test_every_shipped_config_is_in_these_tests() -> None:
     found = [p.relative_to(CONFIGS).as_posix() for p in CONFIGS.glob("seg/**/*.py")]
-    found += [p.relative_to(CONFIGS).as_posix() for p in CONFIGS.glob("imp/seg/*.py")]
+    found += [p.relative_to(CONFIGS).as_posix() for p in CONFIGS.glob("imp/seg/**/*.py")]
     own = [*TICKETS, *DENSE, *WHOLE, *IMP]
-    assert sorted(found) == sorted([*own, "seg/digits_deeplabv3plus.py"])
+    assert sorted(found) == sorted([*own, *ON_DIGITS])
 
 
 @pytest.mark.parametrize("config", WHOLE)
