@@ -8,7 +8,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2] / "tools" / "studies"))
 
 from lth_core.openmmlab.launch import guarded
-from transfer import run_study
+from transfer import STUDY
 from transfer_plan import Settings
 
 ONE = {"train_cfg.max_epochs": 1}
@@ -29,4 +29,4 @@ TINY = Settings(
 )
 
 if __name__ == "__main__":
-    sys.exit(guarded(lambda: run_study(TINY, sys.argv[1], 2, "the command"), go_on="again"))
+    sys.exit(guarded(lambda: STUDY.run(TINY, sys.argv[1], 2, "the command"), go_on="again"))

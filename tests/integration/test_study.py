@@ -22,12 +22,13 @@ from scipy import stats
 from integration.study_tiny import TINY
 
 from spread import Interval, interval, spread  # isort: skip  # which study_tiny makes importable
-from transfer_claims import (  # isort: skip
-    FAILS, HOLDS, UNDECIDED, Numbers, Row, at_least, extremes, greater, judge, matching, within,
+from study_claims import (  # isort: skip
+    FAILS, HOLDS, UNDECIDED, Numbers, Row, at_least, extremes, greater, matching, within,
 )  # fmt: skip
+from study_plan import DENSE, NONE, ONE_SHOT, REINIT, TASK, TRANSFERRED  # isort: skip
+from transfer_claims import judge  # isort: skip
 from transfer_plan import (  # isort: skip
-    DENSE, NONE, ONE_SHOT, PAPERS_VARIANTS, PRETRAININGS, REINIT, TASK, TRANSFERRED,
-    VARIANTS, Settings, build_plan,
+    PAPERS_VARIANTS, PRETRAININGS, VARIANTS, Settings, build_plan,
 )  # fmt: skip
 
 SCRIPT = Path(__file__).with_name("study_tiny.py")

@@ -50,3 +50,27 @@ def interval(differences: Sequence[float], confidence: float = CONFIDENCE) -> In
     t = float(stats.t.ppf((1 + confidence) / 2, found.count - 1))
     reach = t * found.deviation / math.sqrt(found.count)
     return Interval(found.mean, found.mean - reach, found.mean + reach, found.count)
+
+
+def p_value(differences: Sequence[float]) -> float:
+    """Of the two-sided t test that their mean is zero; 1 where they say nothing.
+
+    Args:
+        differences: One for each seed.
+    """
+    found = spread(differences)
+    if found.count < 2 or found.mean == 0:
+        return 1.0
+    if found.deviation == 0:
+        return 0.0
+    return float(stats.ttest_1samp(differences, 0.0).pvalue)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """The same, adjusted for their number by Holm's method, in the same order."""
+    adjusted = [0.0] * len(p_values)
+    highest = 0.0
+    for rank, place in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
+        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[place]))
+        adjusted[place] = highest
+    return adjusted

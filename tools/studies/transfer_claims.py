@@ -1,39 +1,27 @@
-"""Paper A's claims, and whether they hold in the study's numbers.
-
-A comparison is made seed by seed: differences are averaged over the levels compared, which leaves
-one number for each seed, and a t interval of their mean decides. What it does not settle is
-undecided, and stays so: with three seeds, small differences cannot be told from none.
-"""
+"""Paper A's claims about classification, and whether they hold in the study's numbers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
-from lth_core.pruning import sparsity_after
-from spread import Interval, Spread, interval, spread
-from transfer_plan import (
-    ACCURACY,
-    DENSE,
-    NONE,
-    ONE_SHOT,
-    PAPERS_VARIANTS,
-    PRETRAININGS,
-    REINIT,
-    TASK,
-    TRANSFERRED,
-    VARIANTS,
-    Settings,
+from spread import Interval
+from study_claims import (
+    NOT_IN_PAPER,
+    OWN,
+    Court,
+    Numbers,
+    Row,
+    Verdict,
+    at_least,
+    greater,
+    within,
 )
+from study_plan import ACCURACY, DENSE, NONE, ONE_SHOT, REINIT, TASK, TRANSFERRED
+from transfer_plan import PAPERS_VARIANTS, PRETRAININGS, VARIANTS, Settings
 
-HOLDS, FAILS, UNDECIDED = "holds", "does not hold", "undecided"
-
-NOT_IN_PAPER = "–"
-"""What the paper has found, of controls that it has not."""
-
-OWN, CHAIN, TRANSFER = "own", "chain", "transfer"
-"""What was trained: levels of chains on pre-training and on the downstream task, and transfers."""
+CHAIN, TRANSFER = "chain", "transfer"
+"""What was trained downstream: levels of m_T's chain, and transfers, alike but for their start."""
 
 SPARSE = 0.59
 """Matching tickets of at least this sparsity are the paper's finding (59.04 % to 96.48 %)."""
@@ -43,144 +31,6 @@ BALANCED = 0.05
 
 LATE = 0.93
 """From here on, task-specific and transferred tickets part in the paper (CIFAR-100)."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """One measured number.
-
-    Attributes:
-        seed: Of all that it comes from.
-        task: ``own`` (levels of m_P's chain, on its own task), ``chain`` (levels of m_T's) or
-            ``transfer`` (downstream trainings, alike but for their start).
-        weights: Whose values survive: ``labels``, ``simclr``, ``mocov2``, ``none``, ``early``.
-        mask: ``dense``, ``transferred``, ``task``, ``one_shot``, ``reinit`` or a variant.
-        level: Prunes behind the mask.
-        sparsity: Pruned fraction of the weights in scope, of the mask that was trained.
-        metric: What ``value`` is.
-        value: The number.
-        seconds: How long the training took, on one core.
-    """
-
-    seed: int
-    task: str
-    weights: str
-    mask: str
-    level: int
-    sparsity: float
-    metric: str
-    value: float
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """A claim and what became of it.
-
-    Attributes:
-        group: What it is about.
-        claim: What is claimed.
-        paper: What the paper has found, shortly.
-        here: What was found here, with numbers.
-        verdict: ``holds``, ``does not hold`` or ``undecided``.
-    """
-
-    group: str
-    claim: str
-    paper: str
-    here: str
-    verdict: str
-
-
-class Numbers:
-    """Measured numbers by what they belong to.
-
-    Args:
-        rows: All of them.
-        amount: Fraction of the remaining weights that each prune removes.
-    """
-
-    def __init__(self, rows: Sequence[Row], amount: float = 0.2) -> None:
-        self.amount = amount
-        self.cells: dict[tuple[str, str, str, int], dict[int, float]] = {}
-        for row in rows:
-            cell = self.cells.setdefault((row.task, row.weights, row.mask, row.level), {})
-            cell[row.seed] = row.value
-
-    def at(self, task: str, weights: str, mask: str, level: int) -> dict[int, float]:
-        """A number for each seed; level 0 of every mask is dense."""
-        return self.cells[task, weights, mask if level else DENSE, level]
-
-    def spread(self, task: str, weights: str, mask: str, level: int) -> Spread:
-        """Mean and standard deviation over the seeds."""
-        return spread(list(self.at(task, weights, mask, level).values()))
-
-    def sparsity(self, level: int) -> float:
-        """Of a level."""
-        return sparsity_after(level, self.amount)
-
-
-def greater(found: Interval) -> str:
-    """Whether a difference is above zero."""
-    return HOLDS if found.low > 0 else FAILS if found.high < 0 else UNDECIDED
-
-
-def at_least(found: Interval) -> str:
-    """Whether a difference is not below zero; one that is zero in every seed is not."""
-    return HOLDS if found.low >= 0 else FAILS if found.high < 0 else UNDECIDED
-
-
-def within(found: Interval, margin: float) -> str:
-    """Whether a difference is between ``-margin`` and ``margin``."""
-    if -margin <= found.low and found.high <= margin:
-        return HOLDS
-    return FAILS if found.low > margin or found.high < -margin else UNDECIDED
-
-
-def paired(
-    better: Mapping[int, Mapping[int, float]], worse: Mapping[int, Mapping[int, float]]
-) -> Interval:
-    """The interval of ``better - worse``, a number for each seed: its mean over the levels.
-
-    Args:
-        better: By level and seed.
-        worse: The same levels and seeds.
-    """
-    seeds = sorted(next(iter(better.values())))
-    return interval([sum(better[k][s] - worse[k][s] for k in better) / len(better) for s in seeds])
-
-
-def matching(
-    numbers: Numbers, task: str, weights: str, mask: str, levels: Sequence[int], sign: int = 1
-) -> list[int]:
-    """Levels whose mean is not more than one standard deviation of dense worse than dense's."""
-    dense = numbers.spread(task, weights, DENSE, 0)
-    return [
-        level
-        for level in levels
-        if sign * (numbers.spread(task, weights, mask, level).mean - dense.mean) >= -dense.deviation
-    ]
-
-
-def extremes(
-    numbers: Numbers, task: str, weights: str, mask: str, levels: Sequence[int], sign: int = 1
-) -> dict[int, float]:
-    """For each seed, the sparsity of its highest matching level, 0 if there is none.
-
-    Each seed is compared with its own dense training; one standard deviation of dense is that of
-    all seeds.
-    """
-    dense = numbers.at(task, weights, DENSE, 0)
-    slack = numbers.spread(task, weights, DENSE, 0).deviation
-    found = {}
-    for seed, base in dense.items():
-        good = [
-            level
-            for level in levels
-            if sign * (numbers.at(task, weights, mask, level)[seed] - base) >= -slack
-        ]
-        found[seed] = 100 * numbers.sparsity(max(good, default=0))
-    return found
 
 
 def judge(rows: Sequence[Row], settings: Settings) -> list[Verdict]:
@@ -209,13 +59,10 @@ class _Sparser(NamedTuple):
     decide: Callable[[Interval], str]
 
 
-class _Court:
+class _Court(Court):
     """Goes through the claims."""
 
-    def __init__(self, numbers: Numbers, settings: Settings) -> None:
-        self.numbers = numbers
-        self.settings = settings
-        self.chain_levels = tuple(range(1, settings.rounds + 1))
+    settings: Settings
 
     def existence(self) -> list[Verdict]:
         """Matching tickets of at least 59 % sparsity exist."""
@@ -237,43 +84,11 @@ class _Court:
                 levels = self.settings.levels if task == TRANSFER else self.chain_levels
                 claim = f"{names[task, mask]} at 59 % sparsity or more: {pretraining.title}"
                 text = ("up to " + (cifar if task == TRANSFER else "{} %")).format(*extreme)
-                here, verdict = self._exists(task, name, mask, levels, sign)
+                here, verdict = self.exists(task, name, mask, levels, SPARSE, sign)
                 measure = pretraining.measure if task == OWN else ACCURACY
                 here = f"{measure.label}: {here}"
                 found.append(Verdict("matching tickets exist", claim, text, here, verdict))
         return found
-
-    def _exists(
-        self, task: str, weights: str, mask: str, levels: Sequence[int], sign: int
-    ) -> tuple[str, str]:
-        numbers = self.numbers
-        good = matching(numbers, task, weights, mask, levels, sign)
-        # The first gap ends what is without one.
-        gap = next((place for place, level in enumerate(levels) if level not in good), len(levels))
-        dense = numbers.spread(task, weights, DENSE, 0)
-        here = f"dense {spread_text(dense)}; "
-        if not good:
-            here += "no tested level matches"
-        else:
-            last = good[-1]
-            cell = numbers.spread(task, weights, mask, last)
-            here += f"up to {self._percent(last)}: {spread_text(cell)}"
-            if levels[:gap] != tuple(good):
-                without = self._percent(levels[gap - 1]) if gap else "none"
-                here += f"; without a gap up to {without}"
-        sparse = [level for level in levels if numbers.sparsity(level) > SPARSE]
-        if set(sparse) & set(good):
-            return here, HOLDS
-        base = numbers.at(task, weights, DENSE, 0)
-        open_ones = [
-            level
-            for level in sparse
-            if _signed(
-                paired({level: numbers.at(task, weights, mask, level)}, {level: base}), sign
-            ).high
-            >= 0
-        ]
-        return here, UNDECIDED if open_ones else FAILS
 
     def sparser(self) -> list[Verdict]:
         """Which pre-training's tickets go sparser."""
@@ -293,22 +108,13 @@ class _Court:
             claims.append(_Sparser(TRANSFER, TASK, name, "mocov2", text, paper, greater))
         found = []
         for task, mask, first, second, text, paper, decide in claims:
-            levels = self.settings.levels if task == TRANSFER else self.chain_levels
-            reached = [
-                extremes(
-                    self.numbers, task, name, mask, levels,
-                    PRETRAININGS[name].sign if task == OWN else 1,
-                )
-                for name in (first, second)
-            ]  # fmt: skip
-            difference = paired({0: reached[0]}, {0: reached[1]})
-            means = [spread(list(each.values())).mean for each in reached]
-            here = (
-                f"sparsest matching level of each seed, mean: {means[0]:.2f} % against "
-                f"{means[1]:.2f} %, difference {interval_text(difference)}"
+            sides = tuple(
+                (name, PRETRAININGS[name].sign if task == OWN else 1) for name in (first, second)
             )
             titles = (PRETRAININGS[first].title, PRETRAININGS[second].title)
-            found.append(Verdict(group, text.format(*titles), paper, here, decide(difference)))
+            levels = self.settings.levels if task == TRANSFER else self.chain_levels
+            claim = text.format(*titles)
+            found.append(self.sparsest(group, claim, paper, task, mask, sides, levels, decide))
         return found
 
     def variants(self) -> list[Verdict]:
@@ -422,7 +228,7 @@ class _Court:
         levels = [k for k in self.settings.levels if self.numbers.sparsity(k) > LATE]
         if not levels:
             return []
-        group = f"task-specific against transferred, from {self._percent(levels[0])} on"
+        group = f"task-specific against transferred, from {self.percent(levels[0])} on"
         cases = {
             "labels": (TASK, TRANSFERRED, "79.3 against 73.8 at 95.60 % (CIFAR-100)"),
             "simclr": (TASK, TRANSFERRED, "80.9 against 78.8"),
@@ -441,30 +247,8 @@ class _Court:
             for name, (better, worse, paper) in cases.items()
         ]
 
-    def _compare(
-        self,
-        group: str,
-        claim: str,
-        paper: str,
-        better: tuple[str, str],
-        worse: tuple[str, str],
-        levels: Sequence[int],
-        decide: Callable[[Interval], str] = greater,
-    ) -> Verdict:
-        sides = [
-            {level: self.numbers.at(TRANSFER, *side, level) for level in levels}
-            for side in (better, worse)
-        ]
-        pooled = paired(*sides)
-        each = ", ".join(
-            f"{paired({k: sides[0][k]}, {k: sides[1][k]}).mean:+.1f} at {self._percent(k)}"
-            for k in levels
-        )
-        here = f"{interval_text(pooled)} points; {each}"
-        return Verdict(group, claim, paper, here.replace("-", "−"), decide(pooled))
-
-    def _percent(self, level: int) -> str:
-        return f"{100 * self.numbers.sparsity(level):.2f} %"
+    def _compare(self, group: str, claim: str, paper: str, *rest: Any) -> Verdict:
+        return self.compare(group, claim, paper, TRANSFER, *rest)
 
 
 _OTHER_DENSITY = ("complement", "perturb")
@@ -478,20 +262,3 @@ _NAMES = {
     "shuffle": "the mask with its kernels shuffled",
     REINIT: "the ticket with fresh random weights",
 }
-
-
-def _signed(found: Interval, sign: int) -> Interval:
-    if sign > 0:
-        return found
-    return Interval(-found.mean, -found.high, -found.low, found.count)
-
-
-def spread_text(found: Spread) -> str:
-    """As ``94.22 ± 0.31``; a single seed has no spread."""
-    return f"{found.mean:.2f}" + (f" ± {found.deviation:.2f}" if found.count > 1 else "")
-
-
-def interval_text(found: Interval) -> str:
-    """As ``+1.20 [+0.30, +2.10]``."""
-    text = f"{found.mean:+.2f} [{found.low:+.2f}, {found.high:+.2f}]"
-    return text.replace("-", "−")
