@@ -34,7 +34,7 @@ from lth_core.openmmlab.compat.mmcv_ext import (
     sync_bn,
 )
 
-__all__ = ["MODULE_NAME", "MissingOpError", "install", "spec"]
+__all__ = ["MODULE_NAME", "MissingOpError", "install", "spec", "stand_in"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -92,11 +92,17 @@ def install() -> bool:
     mmcv = importlib.import_module("mmcv")
     if importlib.util.find_spec(MODULE_NAME) not in (None, _SPEC):
         return False
-    module = importlib.util.module_from_spec(_SPEC)
-    _Loader().exec_module(module)
+    module = stand_in()
     sys.modules[MODULE_NAME] = module
     setattr(mmcv, MODULE_NAME.rpartition(".")[2], module)
     return True
+
+
+def stand_in() -> ModuleType:
+    """Makes the stand-in without putting it in place, to compare it with a compiled one."""
+    module = importlib.util.module_from_spec(_SPEC)
+    _Loader().exec_module(module)
+    return module
 
 
 def spec() -> ModuleSpec:
