@@ -8,10 +8,10 @@ INSTALLED := $(VENV)/.installed
 
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help setup demo study test test-long lint format bench clean
+.PHONY: help setup demo study study-transfer study-scenes test test-long lint format bench clean
 
 help:  ## this list
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 24
 
 setup: $(INSTALLED)  ## install everything into .venv (or VENV=...)
 
@@ -24,8 +24,13 @@ $(INSTALLED): pyproject.toml packages/hatch_build.py $(wildcard packages/*/pypro
 demo: $(INSTALLED)  ## find tickets on digits, train three tasks from them, write report.html
 	$(BIN)/lth demo
 
-study: $(INSTALLED)  ## do tickets transfer? digits, three seeds, every control; goes on where it was
+study: study-transfer study-scenes  ## both studies; each goes on where it was
+
+study-transfer: $(INSTALLED)  ## do tickets transfer? digits, three seeds, every control
 	$(BIN)/python tools/studies/transfer.py
+
+study-scenes: $(INSTALLED)  ## the same question in detection and segmentation of digit scenes
+	$(BIN)/python tools/studies/scenes.py
 
 test: $(INSTALLED)  ## every test but the exhaustive sets
 	$(BIN)/python -m pytest -m "not long" -n $(JOBS)

@@ -21,7 +21,7 @@ from scipy import stats
 
 from integration.study_tiny import TINY
 
-from spread import Interval, interval, spread  # isort: skip  # which study_tiny makes importable
+from spread import Interval, holm, interval, p_value, spread  # isort: skip  # which study_tiny makes importable
 from study_claims import (  # isort: skip
     FAILS, HOLDS, UNDECIDED, Numbers, Row, at_least, extremes, greater, matching, within,
 )  # fmt: skip
@@ -54,6 +54,21 @@ def test_interval_in_closed_form() -> None:
     assert interval([0.0, 2.0]) == Interval(
         1.0, pytest.approx(1 - reach), pytest.approx(1 + reach), 2
     )
+
+
+def test_p_value_of_differences_is_that_of_a_paired_test() -> None:
+    first, second = [93.0, 91.5, 94.25], [90.0, 91.0, 92.5]
+    differences = [a - b for a, b in zip(first, second, strict=True)]
+    assert p_value(differences) == pytest.approx(stats.ttest_rel(first, second).pvalue)
+    assert p_value([2.0, 2.0, 2.0]) == 0.0
+    assert p_value([0.0, 0.0]) == p_value([4.0]) == 1.0
+
+
+def test_holm_by_hand() -> None:
+    # The smallest of three counts three times, the next twice; none falls below one before it.
+    assert holm([0.03, 0.01, 0.04]) == pytest.approx([0.06, 0.03, 0.06])
+    assert holm([0.5, 0.6]) == [1.0, 1.0]
+    assert holm([]) == []
 
 
 def test_nothing_is_known_of_a_single_seed() -> None:
