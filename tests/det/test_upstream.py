@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import lth_core as lth
 import pytest
 import torch
 from mmengine.optim.optimizer import amp_optimizer_wrapper
@@ -42,7 +43,6 @@ RESNET50 = (
     "deformable_detr/deformable-detr_r50_16xb2-50e_coco.py",
 )
 OWN = (
-    "faster_rcnn/faster-rcnn_r50-caffe_c4-1x_coco.py",  # the last stage is part of the head
     "faster_rcnn/faster-rcnn_x101-32x4d_fpn_1x_coco.py",
     "res2net/faster-rcnn_res2net-101_fpn_2x_coco.py",
     "gn+ws/faster-rcnn_r50_fpn_gn-ws-all_1x_coco.py",
@@ -62,7 +62,7 @@ def coco(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Upstream configs look for data/coco where they are started."""
     root = tmp_path_factory.mktemp("upstream")
     (root / "data").mkdir()
-    make_coco(root / "data")
+    make_coco(root / "data", images=5)  # of which four have objects
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
         yield root
@@ -112,7 +112,7 @@ def test_own_hooks_and_averaged_weights(tmp_path: Path) -> None:
 def test_transformer_with_clipping_and_rates_by_layer(tmp_path: Path, resnet50: Path) -> None:
     runner = train_two_steps("mmdet::detr/detr_r50_8xb2-150e_coco.py", resnet50, tmp_path)
     assert runner.optim_wrapper.clip_grad_kwargs == {"max_norm": 0.1, "norm_type": 2}
-    rates = {group["initial_lr"] for group in runner.optim_wrapper.optimizer.param_groups}
+    rates = {group["lr"] for group in runner.optim_wrapper.optimizer.param_groups}
     assert rates == {1e-4, 1e-5}
     check_exact(runner, resnet50)
 
@@ -128,6 +128,16 @@ def test_detector_that_wants_many_places(tmp_path: Path, resnet50: Path) -> None
     few = {"model__num_queries": 100}  # of 900, more than small pictures have
     name = "mmdet::dino/dino-4scale_r50_8xb2-12e_coco.py"
     check_exact(train_two_steps(name, resnet50, tmp_path, **few), resnet50)
+
+
+@pytest.mark.long
+def test_detector_whose_head_has_the_last_stage(tmp_path: Path) -> None:
+    name = "mmdet::faster_rcnn/faster-rcnn_r50-caffe_c4-1x_coco.py"
+    ticket = own_ticket(name, tmp_path)
+    nothing_to_load = {"model__roi_head__shared_head__init_cfg": None}
+    runner = train_two_steps(name, ticket, tmp_path, **nothing_to_load)
+    check_exact(runner, ticket)
+    assert "layer4.0.conv1.weight" not in lth.Ticket.load(ticket).masks
 
 
 @pytest.mark.long
