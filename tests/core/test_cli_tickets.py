@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import lth_core as lth
 import pytest
 import safetensors.torch
@@ -94,6 +95,15 @@ def test_compare(capsys):
     lth.Ticket(other).save("other")
     out = prints(capsys, "ticket", "compare", "one", "other")
     assert f"{one.iou(other):.4f}" in out
+    apart = sum(int((one[name] != other[name]).sum()) for name in one) / one.total
+    assert f"{apart:.4f}" in prints(
+        capsys, "ticket", "compare", "one", "other", "--measure=hamming"
+    )
+    (pair,) = json.loads(prints(capsys, "ticket", "compare", "one", "other", "--json"))
+    assert pair["files"] == ["one", "other"]
+    assert pair["hamming"] == apart
+    assert pair["sparsity"] == [one.sparsity, other.sparsity]
+    assert pair["by_chance_in_layers"].keys() == {"iou", "overlap", "hamming"}
 
 
 def test_compare_of_different_scopes_says_how_they_differ(capsys):

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import argparse
 import io
+import itertools
+import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -14,14 +18,25 @@ from rich.text import Text
 from safetensors.torch import save
 
 from lth_core import exchange
+from lth_core.analysis import (
+    expected_by_chance,
+    require_one_scope,
+    similarity,
+    similarity_matrix,
+)
 from lth_core.backbones import read_backbone
 from lth_core.cli import ticket_flops, ticket_make, ticket_show
 from lth_core.cli.parser import Parser
-from lth_core.errors import CheckpointError, ConfigError, MaskError
+from lth_core.errors import CheckpointError, ConfigError
 from lth_core.files import write_atomic
 from lth_core.masks import MaskSet
-from lth_core.scope import printable
 from lth_core.ticket import Ticket
+
+_MEASURES = {
+    "iou": "intersection over union of the kept weights",
+    "overlap": "kept in both over the smaller number kept",
+    "hamming": "fraction of weights on which the masks disagree",
+}
 
 
 def ticket(argv: Sequence[str]) -> int:
@@ -35,6 +50,10 @@ def ticket(argv: Sequence[str]) -> int:
 
     compare = commands.add_parser("compare", help="how alike the masks of tickets are")
     compare.add_argument("files", nargs="+")
+    compare.add_argument(
+        "--measure", choices=list(_MEASURES), default="iou", help="what to show (%(default)s)"
+    )
+    compare.add_argument("--json", action="store_true", help="every measure of every pair, as JSON")
     compare.set_defaults(run=_compare)
 
     ticket_flops.add_flops(commands)
@@ -94,36 +113,34 @@ def _compare(args: argparse.Namespace) -> None:
         raise ConfigError("lth ticket compare needs at least two tickets")
     masks = [Ticket.load(file).masks for file in args.files]
     for file, other in zip(args.files[1:], masks[1:], strict=True):
-        _require_one_scope(args.files[0], masks[0], file, other)
-    table = Table(title="intersection over union of the kept weights (by chance)")
+        require_one_scope(masks[0], other, (args.files[0], file))
+    if args.json:
+        pairs = itertools.combinations(zip(args.files, masks, strict=True), 2)
+        print(json.dumps([_pair(*one, *other) for one, other in pairs], indent=1))
+        return
+    table = Table(title=f"{_MEASURES[args.measure]} (by chance)")
     for column in ("", *args.files):
         table.add_column(Text(column), overflow="fold")
-    for file, mine in zip(args.files, masks, strict=True):
-        cells = [f"{mine.iou(other):.4f} ({_chance(mine, other):.4f})" for other in masks]
+    matrix = similarity_matrix(masks)
+    for file, mine, row in zip(args.files, masks, matrix, strict=True):
+        chances = [expected_by_chance(mine, other) for other in masks]
+        cells = [
+            f"{getattr(found, args.measure):.4f} ({getattr(chance, args.measure):.4f})"
+            for found, chance in zip(row, chances, strict=True)
+        ]
         table.add_row(Text(file), *cells)
     Console().print(table)
 
 
-def _require_one_scope(one_file: str, one: MaskSet, other_file: str, other: MaskSet) -> None:
-    """Only masks of the same weights can be compared."""
-    problems = [f"only {one_file} has {printable(name)}" for name in one if name not in other]
-    problems += [f"only {other_file} has {printable(name)}" for name in other if name not in one]
-    for name in sorted(one.keys() & other.keys()):
-        if one[name].shape != other[name].shape:
-            shapes = tuple(one[name].shape), tuple(other[name].shape)
-            problems.append(f"{printable(name)} is {shapes[0]} and {shapes[1]}")
-    if problems:
-        some = "; ".join(problems[:3]) + "; ..." * (len(problems) > 3)
-        raise MaskError(
-            f"{one_file} and {other_file} cannot be compared, their scopes differ: {some}; "
-            "compare tickets of one architecture, pruned with or without the stem alike"
-        )
-
-
-def _chance(one: MaskSet, other: MaskSet) -> float:
-    """Expected intersection over union of independent masks of these densities."""
-    p, q = 1 - one.sparsity, 1 - other.sparsity
-    return p * q / (p + q - p * q) if p or q else 1.0
+def _pair(one_file: str, one: MaskSet, other_file: str, other: MaskSet) -> dict[str, Any]:
+    """All measures of two tickets' masks, and what chance gives."""
+    return {
+        "files": [one_file, other_file],
+        "sparsity": [one.sparsity, other.sparsity],
+        **asdict(similarity(one, other)),
+        "by_chance": asdict(expected_by_chance(one, other)),
+        "by_chance_in_layers": asdict(expected_by_chance(one, other, match="layer")),
+    }
 
 
 def _import(args: argparse.Namespace) -> None:
