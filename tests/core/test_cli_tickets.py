@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+
 import lth_core as lth
 import pytest
 import safetensors.torch
