@@ -58,7 +58,8 @@ def test_a_variant_is_given_by_name_or_with_its_fields() -> None:
         ({}, "needs the field 'path'"),
         ({"path": 3}, "must name a ticket file"),
         ({"path": ""}, "must name a ticket file"),
-        ({"path": "a", "partial": 1}, "use True or False"),
+        ({"path": "a", "partial": 1}, "use True, False or 'shared'"),
+        ({"path": "a", "partial": "some"}, "use True, False or 'shared'"),
         ({"path": "a", "variant": "random"}, "name a checkpoint in ticket.weights"),
         ({"path": "a", "weights": "keep", "variant": "shuffled"}, "choose from complement"),
         (

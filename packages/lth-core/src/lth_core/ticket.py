@@ -22,6 +22,7 @@ from lth_core.errors import MaskError, ScopeError, TicketError
 from lth_core.files import load_tensors, save_tensors
 from lth_core.masks import MaskSet, pack_bits, unpack_bits
 from lth_core.scope import (
+    backbone_prefix,
     common_prefix,
     describe_misfit,
     find_prefixes,
@@ -60,6 +61,7 @@ class ApplyReport:
         left: Tensors of the ticket for which the model has no place: a classifier's head.
         missing: Tensors of the model's backbone that the ticket does not bring.
         sparsity: Pruned fraction of the weights in scope.
+        dropped: Masks for which the model has no place; see :meth:`Ticket.suited`.
     """
 
     prefix: str
@@ -69,6 +71,7 @@ class ApplyReport:
     left: tuple[str, ...]
     missing: tuple[str, ...]
     sparsity: float
+    dropped: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         where = f" at {self.prefix.rstrip('.')}" if self.prefix else ""
@@ -79,6 +82,8 @@ class ApplyReport:
             lines.append(f"also into {join_some(self.twins)}")
         if self.left:
             lines.append(f"left out {join_some(self.left)}")
+        if self.dropped:
+            lines.append(f"{len(self.dropped)} masks have no place: {join_some(self.dropped)}")
         if self.missing and self.loaded:
             lines.append(f"kept the model's own {join_some(self.missing)}")
         return "; ".join(lines)
@@ -94,6 +99,7 @@ class Ticket:
         weights: State dict of the model or of its backbone, or None for a mask alone. Copied;
             pruned weights become zero, tensors outside the backbone are left out.
         meta: Anything JSON can hold: level, seed, source task, rewind, ...
+        dropped: Masks that :meth:`suited` has left out.
 
     Raises:
         TicketError: If ``weights`` lacks a masked weight or has it in another shape.
@@ -102,6 +108,7 @@ class Ticket:
     masks: MaskSet
     weights: dict[str, Tensor] | None = None
     meta: dict[str, Any] = field(default_factory=dict)
+    dropped: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         prefix = common_prefix(list(self.masks))
@@ -202,6 +209,45 @@ class Ticket:
             raise ValueError("its masks have another digest")
         return ticket
 
+    def suited(self, model: nn.Module, shared: bool = False) -> Ticket:
+        """The ticket as ``model`` names its weights; itself, if it fits as it is.
+
+        Where shortcuts are pooled before they are convolved, as in ResNet-D, their convolution has
+        another number: it is the same weight.
+
+        Args:
+            model: Whose backbone has the ticket's architecture, or one that is akin.
+            shared: Whether masks for which the model has no place, by name or shape, are left out.
+
+        Raises:
+            TicketError: If nothing is left.
+        """
+        plain = unwrap(model)
+        prefix = backbone_prefix(plain)
+        state = {
+            n.removeprefix(prefix): t for n, t in plain.state_dict().items() if n.startswith(prefix)
+        }
+        if find_prefixes(self.masks, dict(plain.named_parameters())):
+            return self
+        names = {
+            name: _renumbered(name, tensor, state)
+            for name, tensor in {**self.masks, **(self.weights or {})}.items()
+        }
+        masks = self.masks.rename(lambda name: names[name])
+        weights = {names[name]: tensor for name, tensor in (self.weights or {}).items()} or None
+        if not shared:
+            return Ticket(masks, weights, self.meta)
+        dropped = [name for name, mask in masks.items() if not _is_like(mask, state.get(name))]
+        kept = MaskSet({name: mask for name, mask in masks.items() if name not in dropped})
+        if not kept:
+            raise TicketError(
+                f"ticket has no weight in common with {type(plain).__name__}: "
+                f"{join_some(dropped)} are missing or shaped differently"
+            )
+        if weights is not None:
+            weights = {name: weights[name] for name in weights if name not in dropped}
+        return Ticket(kept, weights, self.meta, tuple(dropped))
+
     def apply(self, model: nn.Module, partial: bool = False) -> ApplyReport:
         """Zeroes the pruned weights of ``model`` and, if the ticket has weights, loads them.
 
@@ -241,6 +287,7 @@ class Ticket:
             tuple(left),
             tuple(missing),
             self.masks.sparsity,
+            self.dropped,
         )
 
     def _weight(self, name: str) -> Tensor:
@@ -290,6 +337,20 @@ class Ticket:
         heads = HEADS if not prefix else ()
         missing = [n for n in names if n not in loaded and not (heads and n.startswith(heads))]
         return loaded, left, missing
+
+
+def _is_like(tensor: Tensor, other: Tensor | None) -> bool:
+    return other is not None and other.shape == tensor.shape
+
+
+def _renumbered(name: str, tensor: Tensor, state: Mapping[str, Tensor]) -> str:
+    """``name``, or that of its like where a shortcut has a pooling layer more or less."""
+    place, found, rest = name.rpartition(".downsample.")
+    number, _, part = rest.partition(".")
+    if not found or not number.isdigit() or _is_like(tensor, state.get(name)):
+        return name
+    others = (f"{place}.downsample.{int(number) + step}.{part}" for step in (1, -1))
+    return next((other for other in others if _is_like(tensor, state.get(other))), name)
 
 
 def _other_stem(wrong: list[str], state: Mapping[str, Tensor]) -> str:

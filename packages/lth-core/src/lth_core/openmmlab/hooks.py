@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from lth_core.errors import MaskError, RunError, TicketError
 from lth_core.masks import MaskSet, pack_bits
 from lth_core.openmmlab.pixels import warn_of_pixels
 from lth_core.openmmlab.reinit import forget_pretrained, fresh_weights, warn_of_frozen
-from lth_core.openmmlab.settings import KEEP, REINIT, TicketSettings
+from lth_core.openmmlab.settings import KEEP, REINIT, SHARED, TicketSettings
 from lth_core.scope import unwrap
 from lth_core.ticket import ApplyReport, Ticket
 from lth_core.weights import load_backbone
@@ -130,8 +131,14 @@ class TicketHook(MaskHook):
         super().__init__(self.ticket.masks)
 
     def before_run(self, runner: Runner) -> None:
-        """Keeps pre-trained weights out where fresh ones are wanted."""
+        """Takes the model's names, and keeps pre-trained weights out where fresh are wanted."""
         super().before_run(runner)
+        try:
+            shared = self.settings.partial == SHARED
+            self.ticket = self.ticket.suited(runner.model, shared)
+        except TicketError as problem:
+            raise TicketError(f"{self.settings.path}: {problem}") from None
+        self.masks = self.ticket.masks
         if self.settings.weights == REINIT:
             forget_pretrained(runner.model, self.masks)
 
@@ -140,9 +147,9 @@ class TicketHook(MaskHook):
         try:
             if self.settings.weights == REINIT:  # now: the model has been initialised or loaded
                 fresh = fresh_weights(runner, self.masks, self.settings.seed)
-                self.ticket = Ticket(self.masks, fresh, self.ticket.meta)
+                self.ticket = replace(self.ticket, weights=fresh)
                 warn_of_frozen(runner, self.masks)
-            self.report = self.ticket.apply(runner.model, partial=self.settings.partial)
+            self.report = self.ticket.apply(runner.model, partial=bool(self.settings.partial))
         except (MaskError, TicketError) as problem:
             raise TicketError(f"{self.settings.path}: {problem}") from None
         runner.logger.info(f"lth: ticket {self.settings.path}: {self.report}")

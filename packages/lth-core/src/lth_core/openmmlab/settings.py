@@ -20,6 +20,9 @@ KEEP = "keep"
 REINIT = "reinit"
 """``ticket.weights`` of a run whose survivors start from fresh random values."""
 
+SHARED = "shared"
+"""``ticket.partial`` of a run that takes of the ticket what its own backbone has, too."""
+
 
 @dataclass(frozen=True)
 class TicketSettings:
@@ -34,7 +37,8 @@ class TicketSettings:
         variant: A mask derived from the ticket's: the name of one of
             :func:`lth_core.variant_kinds.kinds`, or a dict with ``type`` and its fields, for
             example ``dict(type="random", match="layer", seed=1)``.
-        partial: Whether the model's backbone may have weights that the ticket does not cover.
+        partial: Whether the model's backbone may have weights that the ticket does not cover;
+            with ``"shared"`` the ticket may have masks for which the model has no place, too.
         seed: Of ``weights="reinit"``.
 
     Raises:
@@ -44,7 +48,7 @@ class TicketSettings:
     path: str
     weights: str | None = None
     variant: Variant | None = None
-    partial: bool = False
+    partial: bool | str = False
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -54,8 +58,8 @@ class TicketSettings:
             raise ConfigError(
                 f"ticket.weights is {self.weights!r}; use None, 'keep', 'reinit' or a path"
             )
-        if not isinstance(self.partial, bool):
-            raise ConfigError(f"ticket.partial is {self.partial!r}; use True or False")
+        if not isinstance(self.partial, bool) and self.partial != SHARED:
+            raise ConfigError(f"ticket.partial is {self.partial!r}; use True, False or 'shared'")
         if not SEED.fits(self.seed):
             raise ConfigError(f"ticket.seed is {self.seed!r}; use {SEED.wanted}")
         if self.seed and self.weights != REINIT:
