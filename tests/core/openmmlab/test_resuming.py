@@ -19,6 +19,7 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 
 from .noisy import LOOPS, NoisyDataset, noisy_config
+from .toy import toy_config
 
 
 class Outcome:
@@ -28,6 +29,7 @@ class Outcome:
         self.state = deepcopy(runner.model.state_dict())
         self.optimizer = deepcopy(runner.optim_wrapper.optimizer.state_dict()["state"])
         self.metrics = metrics
+        self.iterations = runner.iter
 
     def require_equal(self, other: Outcome) -> None:
         assert self.metrics == other.metrics
@@ -91,6 +93,19 @@ def test_a_validation_that_was_cut_off_is_made_up_for(loop: str, tmp_path: Path)
     with pytest.raises(BreakOffError):
         train(cfg, Break(16, "val"))
     train(cfg, resume=True).require_equal(whole)
+
+
+@pytest.mark.parametrize(("first", "then"), [(4, 8), (8, 4)])
+def test_with_other_batches_the_next_epoch_is_trained_in_full(
+    first: int, then: int, tmp_path: Path
+) -> None:
+    """As when a training goes on with fewer processes, or with more."""
+    cfg = toy_config(tmp_path, epochs=1)
+    cfg.train_dataloader.batch_size = first
+    train(cfg)
+    cfg.train_cfg.max_epochs = 3
+    cfg.train_dataloader.batch_size = then
+    assert train(cfg, resume=True).iterations == 32 // first + 2 * 32 // then
 
 
 def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path) -> None:

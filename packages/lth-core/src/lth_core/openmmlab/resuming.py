@@ -138,7 +138,9 @@ class ResumeHook(Hook):
             loop.dataloader = _built_anew(runner, loop.dataloader)
             loop.dataloader_iterator = _From(loop.dataloader, loop.iter)
         elif seeded:
-            batches.skip = loop.iter - loop.epoch * len(loop.dataloader)
+            done = loop.iter - loop.epoch * len(loop.dataloader)
+            # With other batches, or on another number of processes, no batch is that very one.
+            batches.skip = done if 0 <= done < len(loop.dataloader) else 0
         self._restore_streams()
 
     def _restore_streams(self) -> None:
