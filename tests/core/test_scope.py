@@ -232,6 +232,20 @@ def test_find_prefixes_wants_every_name_and_shape():
     assert find_prefixes({}, present) == [""]
 
 
+def test_of_two_backbones_the_first_is_taken_everywhere():
+    """As in mmdet's DeepSORT, where a re-identifier follows the detector."""
+    model = nn.ModuleDict({"detector": MMLike(Backbone()), "reid": MMLike(Backbone())})
+    names = lth.prunable(model)
+    assert names[0].startswith("detector.backbone.")
+    masks = lth.Ticket(lth.MaskSet.ones(model, names)).masks
+    assert locate(model, masks) == ("detector.backbone.", [])
+    ticket = lth.Ticket(masks, model.state_dict())
+    for name, mask in masks.items():
+        assert mask.all()
+        weight = model.get_parameter(f"detector.backbone.{name}")
+        assert torch.equal(ticket.weights[name], weight)
+
+
 def test_locate_finds_the_twins_of_a_model():
     masks = lth.MaskSet.ones(Backbone(), lth.prunable(Backbone()))
     assert locate(Backbone(), masks) == ("", [])

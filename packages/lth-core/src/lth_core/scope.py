@@ -243,8 +243,9 @@ def find_prefixes(
         present: Tensors of a model by full name, for example ``dict(model.named_parameters())``.
 
     Returns:
-        Prefixes, shortest first, but the parts that are known to be twins (momentum encoders,
-        averaged models) last.
+        Prefixes, shallowest first and then in the order of ``present``, as :func:`backbone_prefix`
+        prefers them, but the parts that are known to be twins (momentum encoders, averaged models)
+        last.
     """
     if not wanted:
         return [""]
@@ -259,7 +260,7 @@ def find_prefixes(
             for name, tensor in wanted.items()
         )
     ]
-    return sorted(fits, key=lambda prefix: (is_twin(prefix), len(prefix)))
+    return sorted(fits, key=lambda prefix: (is_twin(prefix), prefix.count(".")))
 
 
 def locate(model: nn.Module, masks: Mapping[str, torch.Tensor]) -> tuple[str, list[str]]:
