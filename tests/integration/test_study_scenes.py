@@ -247,20 +247,20 @@ def test_study_from_end_to_end_goes_on_after_a_kill(tmp_path: Path) -> None:
     assert Image.open(root / "predictions.png").width > 400
 
     for task in TASKS:
-        _dense_is_a_ticket_of_level_0(root, task, tmp_path / task)
+        chain = root / f"task_imp/seed_0/{task}/simclr"
+        for level, of in ((0, root / "imp/seed_0/simclr"), (1, chain)):
+            at = f"level_{level:02d}"
+            trained = _train_from(of / at / "ticket.safetensors", task, tmp_path / f"{task}_{at}")
+            own = torch.load(chain / at / CHECKPOINT, map_location="cpu", weights_only=False)
+            assert trained.keys() == own["state_dict"].keys()
+            assert all(torch.equal(trained[key], own["state_dict"][key]) for key in trained)
 
 
-def _dense_is_a_ticket_of_level_0(root: Path, task: str, directory: Path) -> None:
-    """Dense is level 0 of m_T's chain: it has trained as a ticket does that prunes nothing."""
+def _train_from(ticket: Path, task: str, directory: Path) -> dict[str, torch.Tensor]:
+    """What levels of m_T's chain are compared with: trainings from tickets, alike in all else."""
     job = PLAN.jobs[f"{task}/seed_0/simclr/{TRANSFERRED}_01"]
-    ticket = root / "imp/seed_0/simclr/level_00/ticket.safetensors"
     cfg = load_config(job.config)
     cfg.merge_from_dict({**job.options, "ticket.path": str(ticket)})
     cfg.work_dir = str(directory)
     build_runner(cfg).train()
-    one, other = (
-        torch.load(path / CHECKPOINT, map_location="cpu", weights_only=False)["state_dict"]
-        for path in (directory, root / f"task_imp/seed_0/{task}/simclr/level_00")
-    )
-    assert one.keys() == other.keys()
-    assert all(torch.equal(one[key], other[key]) for key in one)
+    return torch.load(directory / CHECKPOINT, map_location="cpu", weights_only=False)["state_dict"]

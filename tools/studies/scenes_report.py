@@ -87,14 +87,7 @@ def _curves(numbers: list[tuple[str, str, Numbers]], settings: Settings) -> str:
                     draw_line(axes, found, task, name, mask, levels)
                 for mask in (ONE_SHOT, RANDOM):
                     draw_line(axes, found, task, name, mask, settings.variant_levels)
-                start = found.spread(task, NONE, DENSE, 0)
-                axes.axhline(
-                    start.mean,
-                    color="#8a94a6",
-                    linewidth=1,
-                    linestyle=":",
-                    label="dense, random θ0",
-                )
+                draw_dense(axes, found, task, NONE, "dense, random θ0", "#b07aa1")
             row[0].set_ylabel(label)
         for axes, pretraining in zip(grid[0], PRETRAININGS.values(), strict=True):
             axes.set_title(f"θ_P pre-trained with {pretraining.title}", fontsize=10)

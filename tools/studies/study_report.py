@@ -35,8 +35,6 @@ RESULTS, VERDICTS, CURVES, READ_ME = "results.csv", "verdicts.json", "curves.svg
 FILES = (RESULTS, CURVES, READ_ME)
 """Those that are named at the end."""
 
-DENSE_COLOUR = "#3c4657"
-
 LOOKS = {
     TRANSFERRED: ("transferred ticket (m_P, θ_P)", "#0072b2", "o-"),
     TASK: ("task-specific ticket (m_T, θ_P)", "#d55e00", "D-"),
@@ -239,12 +237,19 @@ def draw(name: str, size: tuple[float, float], paint: Callable[[Figure], None]) 
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
 
 
-def draw_dense(axes: Axes, numbers: Numbers, task: str, weights: str) -> None:
+def draw_dense(
+    axes: Axes,
+    numbers: Numbers,
+    task: str,
+    weights: str,
+    label: str = "dense ± 1 sd",
+    colour: str = "#3c4657",
+) -> None:
     """The mean of dense as a dashed line, with a band of one standard deviation."""
     dense = numbers.spread(task, weights, DENSE, 0)
-    axes.axhline(dense.mean, color=DENSE_COLOUR, linewidth=1, linestyle=(0, (4, 3)))
+    axes.axhline(dense.mean, color=colour, linewidth=1, linestyle=(0, (4, 3)))
     reach = (dense.mean - dense.deviation, dense.mean + dense.deviation)
-    axes.axhspan(*reach, color=DENSE_COLOUR, alpha=0.10, linewidth=0, label="dense ± 1 sd")
+    axes.axhspan(*reach, color=colour, alpha=0.10, linewidth=0, label=label)
 
 
 def draw_line(
