@@ -7,7 +7,7 @@ from collections.abc import Callable
 import lth_core as lth
 import pytest
 import torch
-from lth_core.attach import zero_pruned
+from lth_core.attaching import zero_pruned
 from lth_core.errors import ExactnessError, MaskError
 from torch import Tensor, nn
 from torch.func import functional_call

@@ -11,7 +11,7 @@ from typing import Any
 import lth_core as lth
 import pytest
 import torch
-from lth_core.attach import zero_pruned
+from lth_core.attaching import zero_pruned
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F

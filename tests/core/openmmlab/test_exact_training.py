@@ -17,7 +17,7 @@ import lth_core as lth
 import pytest
 import torch
 import torch.distributed as dist
-from lth_core.attach import zero_pruned
+from lth_core.attaching import zero_pruned
 from lth_core.openmmlab import LTHRunner
 from mmengine.hooks import Hook
 from mmengine.model import revert_sync_batchnorm

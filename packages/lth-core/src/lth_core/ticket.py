@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lth_core.attach import zero_pruned
+from lth_core.attaching import zero_pruned
 from lth_core.backbones import HEADS
 from lth_core.errors import MaskError, ScopeError, TicketError
 from lth_core.files import load_tensors, save_tensors

@@ -13,7 +13,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import nn
 
-from lth_core.attach import Link, attach, zero_pruned
+from lth_core.attaching import Link, attach, zero_pruned
 from lth_core.errors import MaskError, RunError, TicketError
 from lth_core.masks import MaskSet, pack_bits
 from lth_core.openmmlab.pixels import warn_of_pixels
