@@ -5,9 +5,11 @@
   not ``mmdet::gn+ws/...``.
 - mmcv's operators are there without a compiled mmcv: mmdet's and mmseg's ``tools/test.py`` and
   ``apis`` import them before they read a config.
+- mmseg's ``get_flops.py`` runs: it gives mmengine's counter a shape and a picture, which the
+  counter refuses.
 
 So Python imports this module at start-up (by the line in ``lth-core.pth``); all it does then is to
-watch for mmengine's config module, and for ``mmcv._ext`` where nobody else has one.
+watch for two of mmengine's modules, and for ``mmcv._ext`` where nobody else has one.
 """
 
 from __future__ import annotations
@@ -23,7 +25,6 @@ PACKAGES = ("lth_cls", "lth_det", "lth_seg")
 FAMILY = ("mmdet", "mmpretrain", "mmseg")
 """Packages of OpenMMLab whose names as scopes of registries are those they are imported by."""
 
-_MODULE = "mmengine.config.config"
 _OPERATORS = "mmcv._ext"
 
 
@@ -74,23 +75,51 @@ def amend(module: ModuleType) -> None:
     config._get_cfg_path = staticmethod(_get_cfg_path)
 
 
+def amend_counter(module: ModuleType) -> None:
+    """Has ``mmengine.analysis.print_helper`` take the picture where it is given a shape too."""
+    counter = module.get_model_complexity_info
+    if counter.__module__ == __name__:
+        return
+
+    def get_model_complexity_info(
+        model: object,
+        input_shape: object = None,
+        inputs: object = None,
+        *args: object,
+        **kwargs: object,
+    ) -> object:
+        shape = input_shape if inputs is None else None
+        return counter(model, shape, inputs, *args, **kwargs)
+
+    module.get_model_complexity_info = get_model_complexity_info  # type: ignore[attr-defined]
+
+
+_AMENDMENTS = {
+    "mmengine.config.config": amend,
+    "mmengine.analysis.print_helper": amend_counter,
+}
+
+
 class _Watcher:
-    """Finds nothing itself; has the module amended once it has run."""
+    """Finds nothing itself; has modules amended once they have run."""
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if name != _MODULE:
+        if name not in _AMENDMENTS:
             return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(name)
+        sys.meta_path.remove(self)  # for the others to look
+        try:
+            spec = importlib.util.find_spec(name)
+        finally:
+            sys.meta_path.insert(0, self)
         if spec is None or spec.loader is None:
             return None
         run = spec.loader.exec_module
 
         def run_and_amend(module: ModuleType) -> None:
             run(module)
-            amend(module)
+            _AMENDMENTS[name](module)
 
         spec.loader.exec_module = run_and_amend  # type: ignore[method-assign]
         return spec
@@ -112,12 +141,13 @@ class _Operators:
 
 
 def watch() -> None:
-    """Amends mmengine's config module as soon as it is imported, and offers mmcv's operators."""
+    """Amends mmengine's modules as soon as they are imported, and offers mmcv's operators."""
     if not any(isinstance(finder, _Operators) for finder in sys.meta_path):
         sys.meta_path.append(_Operators())
-    if _MODULE in sys.modules:
-        amend(sys.modules[_MODULE])
-    else:
+    for name, amendment in _AMENDMENTS.items():
+        if name in sys.modules:
+            amendment(sys.modules[name])
+    if not any(isinstance(finder, _Watcher) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Watcher())
 
 
