@@ -4,8 +4,9 @@ One multiply-add is one FLOP, as in OpenMMLab's ``get_flops.py``, with which den
 convolution's padding counts like its picture; a norm costs two FLOPs a value, or five where it
 takes its statistics from the picture, one less without scale; bilinear interpolation four a value
 of its result, nearest one; adaptive average pooling one a value it reads; biases, activations,
-other pooling and additions nothing. On top of that attention that runs fused is counted, and
-deformable convolutions as ordinary ones.
+other pooling and additions nothing. Three things are counted on top of that: attention that runs
+fused, a mean over the picture that is not written as pooling, and deformable convolutions, which
+cost what ordinary ones do.
 
 With masks, every multiply-add with a pruned weight is left out and everything else stays: norms,
 biases, and what follows a channel of which nothing is left. That is what a sparse kernel could

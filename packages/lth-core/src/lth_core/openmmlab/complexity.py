@@ -46,7 +46,7 @@ def count_config(cfg: Config, masks: MaskSet | None, shape: Sequence[int]) -> Co
             model.auxiliary_head = None
         picture = torch.rand(1, *shape)
         try:
-            return count(model, masks, picture, _forward(model, tuple(shape[1:])))
+            return count(model, masks, picture, tensor_forward(model, tuple(shape[1:])))
         except LTHError:
             raise
         except Exception as problem:
@@ -57,11 +57,11 @@ def count_config(cfg: Config, masks: MaskSet | None, shape: Sequence[int]) -> Co
             ) from problem
 
 
-def _forward(model: nn.Module, size: tuple[int, ...]) -> partial[object]:
-    """The pass that gives raw outputs, for which heads ask how large the picture was."""
+def tensor_forward(model: nn.Module, size: tuple[int, ...]) -> partial[object]:
+    """OpenMMLab's pass that gives raw outputs, for a picture of that height and width."""
     sizes = dict.fromkeys(("img_shape", "ori_shape", "pad_shape", "batch_input_shape"), size)
     sample = BaseDataElement(metainfo={**sizes, "scale_factor": (1.0, 1.0)})
-    return partial(model, data_samples=[sample], mode="tensor")
+    return partial(model.forward, data_samples=[sample], mode="tensor")
 
 
 def read_masks(path: str | Path) -> MaskSet:
