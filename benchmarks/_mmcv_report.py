@@ -234,6 +234,11 @@ def _speed_table(rows: list[dict[str, Any]]) -> str:
         "|---|---|---|--:|--:|--:|",
     ]
     for row in rows:
-        numbers = f"{row['compiled ms']:.3g} | {row['lth ms']:.3g} | {row['lth / compiled']:.2f}"
+        times = " | ".join(_number(row[key]) for key in ("compiled ms", "lth ms"))
+        numbers = f"{times} | {row['lth / compiled']:.2f}"
         lines.append(f"| {row['operator']} | {row['size']} | {row['device']} | {numbers} |")
     return "\n".join(lines) + "\n"
+
+
+def _number(value: float) -> str:
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
