@@ -172,6 +172,21 @@ def test_batch_larger_than_im2col_step():
     compare(actual, expected, (x, offset, weight), torch.float64)
 
 
+def test_arguments_that_are_not_contiguous():
+    geometry = GEOMETRIES["all"]
+    numbers = tuple(geometry.values())
+    leaves = [
+        leaf.detach().transpose(2, 3).contiguous().transpose(2, 3).requires_grad_()
+        for leaf in arguments(torch.float64, geometry)[:4]
+    ]
+    x, offset, weight, mask = leaves
+    actual = modulated_deform_conv2d(x, offset, mask, weight, None, *numbers)
+    compare(actual, reference(*leaves, None, **geometry), leaves, torch.float64)
+    actual = deform_conv2d(x, offset, weight, *numbers)
+    expected = reference(x, offset, weight, None, None, **geometry)
+    compare(actual, expected, leaves[:3], torch.float64)
+
+
 def test_one_pixel_map():
     geometry = GEOMETRIES["plain"]
     x, offset, weight, mask, bias = arguments(torch.float64, geometry, size=(1, 1))

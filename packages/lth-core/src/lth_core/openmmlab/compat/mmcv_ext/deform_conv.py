@@ -111,7 +111,7 @@ def deform_conv_backward_parameters(
     where = _v1_geometry(geometry)
     # torchvision has all gradients or none, and mmcv asks for the others in a call of its own. What
     # the kernel reads is had more cheaply: each channel as an image, convolved with single ones.
-    total = torch.zeros_like(widen(gradWeight)).view(where.group, -1)
+    total = widen(gradWeight).new_zeros(where.group, gradWeight.numel() // where.group)
     taps = gradWeight[0, 0].numel()
     pick = torch.eye(taps, dtype=total.dtype, device=total.device)
     pick = pick.view(taps, 1, *gradWeight.shape[2:])
