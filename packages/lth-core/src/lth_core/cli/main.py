@@ -21,6 +21,7 @@ COMMANDS = {
     "test": "test a checkpoint of a config",
     "ticket": "show, compare, count, make, import, export or vary tickets",
     "weights": "convert checkpoints",
+    "match": "which tickets match dense, and how sure that is",
 }
 
 _OPENMMLAB = {
@@ -57,6 +58,10 @@ def _run(command: str, arguments: list[str]) -> int:
     if command in _OPENMMLAB:
         module, function = _OPENMMLAB[command]
         return int(getattr(openmmlab(command, module), function)(arguments))
+    if command == "match":
+        from lth_core.cli import match
+
+        return match.main(arguments)
     from lth_core.cli import tickets
 
     return {"ticket": tickets.ticket, "weights": tickets.weights}[command](arguments)
