@@ -16,6 +16,7 @@ from pathlib import Path
 
 from upstream_probe import Order, Row, prepare, probe, version
 from upstream_reasons import CRASH, TIME, WORKS, OfflineError
+from upstream_texts import stand_in_for_bert
 
 _REST = 150
 """After so many configs a process makes room for a fresh one: libraries keep what they load."""
@@ -153,6 +154,7 @@ def _serve(connection: Connection, library: str, gib: float, seen: dict[str, Row
     prepare(library)
     _go_offline()
     with tempfile.TemporaryDirectory() as folder:
+        stand_in_for_bert(Path(folder))
         while True:
             try:
                 order = connection.recv()

@@ -1,8 +1,8 @@
 """One upstream config: is its model built, is its scope found, and does a ticket of it hold?
 
-Each step is what a training from a ticket does, by lth's own code. Two things are cheaper than
-there: initialisers draw nothing, since known values are written over all weights afterwards, and
-configs whose backbones have the same tensors share a ticket file. Every model is built.
+Each step is what a training from a ticket does, by lth's own code. What is cheaper than there is
+said in the report: initialisers draw nothing, and backbones that are alike share a ticket. Every
+model is built.
 """
 
 from __future__ import annotations
@@ -199,6 +199,7 @@ def _examine(order: Order, seen: dict[str, Row], folder: Path, row: Row) -> None
     if hook.ticket.weights is not None:
         _fill(model, 0)  # the ticket has to bring everything back
     runner: Any = SimpleNamespace(model=model, cfg=cfg, logger=_LOGGER)
+    hook.before_run(runner)
     hook.start(runner)
     _check(model, hook, row)
     seen[row.made_of] = row

@@ -70,6 +70,11 @@ BUGS: tuple[tuple[str, str, str], ...] = (
         "LeViT's head does not take the argument that its classifier hands on",
     ),
     (
+        r"mmpretrain::blip2/",
+        r"unexpected keyword argument 'max_txt_len'",
+        "its model does not have an argument that it gives",
+    ),
+    (
         r"mmpretrain::replknet/",
         r"lazy_import",
         "its base imports mmpretrain, which mmengine takes for a config of the new style",
@@ -90,12 +95,13 @@ BUGS: tuple[tuple[str, str, str], ...] = (
 _PACKAGES = (
     r"No module named '(\w+)",
     r"(VPD) model, please install",
+    r"requires the (\w+) library but it was not found",
     r"pip install [\"'`]?([\w.]+[\w.\-]*(?:\[\w+\])?)",
     r"install (Detectron2) first",
 )
 _CALLED = {"vpd": "ldm", "mmpretrain[multimodal]": "transformers", "skimage": "scikit-image"}
 _OUT_OF_MEMORY = r"not enough memory|can't allocate memory|Cannot allocate memory"
-_OFFLINE = r"no internet here|offline mode|couldn't connect to 'https"
+_OFFLINE = r"no internet here|offline mode|couldn't connect to 'https|huggingface\.co"
 
 
 def explain(config: str, problem: BaseException) -> tuple[str, str, str]:

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import jinja2
 from lth_core.files import write_atomic
-from upstream_probe import AMOUNT, HALF_FROM, KINDS, Row, configs_of, version
+from upstream_probe import AMOUNT, HALF_FROM, KINDS, MASK_ALONE_FROM, Row, configs_of, version
 from upstream_reasons import GROUPS, PIECE, WORKS
 
 READ_ME, TABLE = "coverage.md", "coverage.csv"
@@ -78,6 +78,7 @@ def read_me(rows: Sequence[Row], command: str) -> str:
         amount=100 * AMOUNT,
         kinds=KINDS,
         half=HALF_FROM // 1_000_000,
+        mask_alone=MASK_ALONE_FROM // 1_000_000,
         total=len(rows),
         pieces=sum(configs_of(library)[1] for library in libraries),
         versions=[version(library) for library in libraries],
