@@ -116,9 +116,15 @@ class LTHRunner(Runner):
     ) -> DataLoader:
         """As mmengine's, but what is loaded depends on the seed alone; see ``sampling``.
 
+        Inherited from another package, a ``collate_fn`` names its scope, which mmengine would pass
+        on to the function.
+
         Raises:
             ConfigError: If the data set finds its files to be other than they should be.
         """
+        if isinstance(dataloader, dict) and isinstance(dataloader.get("collate_fn"), dict):
+            collate = {k: v for k, v in dataloader["collate_fn"].items() if k != "_scope_"}
+            dataloader = {**dataloader, "collate_fn": collate}
         try:
             built = Runner.build_dataloader(dataloader, seed, diff_rank_seed)
         except (AssertionError, FileNotFoundError, NotADirectoryError) as problem:
