@@ -170,7 +170,7 @@ def _examine(order: Order, seen: dict[str, Row], folder: Path, row: Row) -> None
         raise PieceError
     init_default_scope(cfg.get("default_scope") or order.library)
     drop_pretrained(wanted)
-    _drop_teachers_weights(wanted)
+    _drop_checkpoints(wanted)
     with cheap_start():
         model: Any = MODELS.build(wanted)
     with cheap_start(also_means=True):
@@ -270,10 +270,17 @@ def _fill(model: nn.Module, value: int) -> None:
         tensor.fill_(value)
 
 
-def _drop_teachers_weights(config: Any) -> None:
-    """The weights of a distillation's teacher, which ``build_fresh`` leaves to the config."""
-    for key in [key for key in config if key.endswith("_ckpt")]:
-        config[key] = None
+def _drop_checkpoints(config: Any) -> None:
+    """The files of teachers and of what links tracks, which ``drop_pretrained`` leaves alone."""
+    if isinstance(config, dict):
+        for key, value in config.items():
+            if (key == "checkpoint" or key.endswith("_ckpt")) and isinstance(value, str):
+                config[key] = None
+            else:
+                _drop_checkpoints(value)
+    elif isinstance(config, (list, tuple)):
+        for value in config:
+            _drop_checkpoints(value)
 
 
 @contextlib.contextmanager

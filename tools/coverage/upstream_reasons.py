@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import traceback
 from collections.abc import Iterator
+from pathlib import Path
 
 from lth_core.errors import LTHError, ScopeError
 
@@ -99,6 +100,7 @@ _PACKAGES = (
     r"pip install [\"'`]?([\w.]+[\w.\-]*(?:\[\w+\])?)",
     r"install (Detectron2) first",
 )
+_LIBRARIES = r"/(mmdet|mmseg|mmpretrain)/(?!\.mim)"
 _CALLED = {"vpd": "ldm", "mmpretrain[multimodal]": "transformers", "skimage": "scikit-image"}
 _OUT_OF_MEMORY = r"not enough memory|can't allocate memory|Cannot allocate memory"
 _OFFLINE = r"no internet here|offline mode|couldn't connect to 'https|huggingface\.co"
@@ -142,14 +144,16 @@ def _chain(problem: BaseException) -> Iterator[BaseException]:
 
 
 def _line(problem: BaseException) -> str:
-    text = " ".join(str(problem).split())
+    text = re.sub(r"[^\s'\"]*site-packages/", "", " ".join(str(problem).split()))
     return f"{type(problem).__name__}: {text}"[:300]
 
 
 def _place(problem: BaseException) -> str:
-    """Where it was raised, from the package's name on."""
+    """Where it was raised: the last line of a library's own, else the last of all."""
     frames = traceback.extract_tb(problem.__traceback__)
     if not frames:
         return "?"
-    file = frames[-1].filename.rpartition("site-packages/")[2]
-    return f"{file.rpartition('lib/')[2] if file.startswith('/') else file}:{frames[-1].lineno}"
+    own = [frame for frame in frames if re.search(_LIBRARIES, frame.filename)]
+    last = (own or frames)[-1]
+    file = last.filename.rpartition("site-packages/")[2]
+    return f"{file if not file.startswith('/') else Path(file).name}:{last.lineno}"
