@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import math
 import re
 import signal
 import subprocess
@@ -13,16 +12,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 from lth_core.errors import ConfigError
 from lth_core.openmmlab.jobs import Store
-from scipy import stats
+from lth_core.statistics import Interval
 
 from integration.study_tiny import TINY
 
-from spread import Interval, holm, interval, p_value, spread  # isort: skip  # which study_tiny makes importable
-from study_claims import (  # isort: skip
+from study_claims import (  # isort: skip  # which study_tiny makes importable
     FAILS, HOLDS, UNDECIDED, Numbers, Row, at_least, extremes, greater, matching, within,
 )  # fmt: skip
 from study_plan import DENSE, NONE, ONE_SHOT, REINIT, TASK, TRANSFERRED  # isort: skip
@@ -36,44 +33,6 @@ PLAN = build_plan(TINY)
 FULL = Settings()
 Effect = Callable[[str, str, str, int, int], float]
 """What is added to a number, by task, weights, mask, level and seed."""
-
-
-def test_spread_and_interval_are_numpys_and_scipys() -> None:
-    values = [1.5, -0.25, 3.0]
-    found = spread(values)
-    assert found.mean == pytest.approx(np.mean(values))
-    assert found.deviation == pytest.approx(np.std(values, ddof=1))
-    low, high = stats.t.interval(0.95, 2, loc=np.mean(values), scale=stats.sem(values))
-    assert interval(values).low == pytest.approx(low)
-    assert interval(values).high == pytest.approx(high)
-
-
-def test_interval_in_closed_form() -> None:
-    # t(0.975, 1) = tan(0.475 pi); of 0 and 2 the standard error is 1.
-    reach = math.tan(0.475 * math.pi)
-    assert interval([0.0, 2.0]) == Interval(
-        1.0, pytest.approx(1 - reach), pytest.approx(1 + reach), 2
-    )
-
-
-def test_p_value_of_differences_is_that_of_a_paired_test() -> None:
-    first, second = [93.0, 91.5, 94.25], [90.0, 91.0, 92.5]
-    differences = [a - b for a, b in zip(first, second, strict=True)]
-    assert p_value(differences) == pytest.approx(stats.ttest_rel(first, second).pvalue)
-    assert p_value([2.0, 2.0, 2.0]) == 0.0
-    assert p_value([0.0, 0.0]) == p_value([4.0]) == 1.0
-
-
-def test_holm_by_hand() -> None:
-    # The smallest of three counts three times, the next twice; none falls below one before it.
-    assert holm([0.03, 0.01, 0.04]) == pytest.approx([0.06, 0.03, 0.06])
-    assert holm([0.5, 0.6]) == [1.0, 1.0]
-    assert holm([]) == []
-
-
-def test_nothing_is_known_of_a_single_seed() -> None:
-    assert interval([5.0]) == Interval(5.0, -math.inf, math.inf, 1)
-    assert math.isnan(spread([5.0]).deviation)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from lth_core.pruning import sparsity_after
-from spread import CONFIDENCE, Interval, Spread, holm, interval, p_value, spread
+from lth_core.statistics import CONFIDENCE, Interval, Spread, holm, interval, p_value, spread
 from study_plan import DENSE, Settings
 
 HOLDS, FAILS, UNDECIDED = "holds", "does not hold", "undecided"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from spread import Interval
+from lth_core.statistics import Interval
 from study_claims import (
     NOT_IN_PAPER,
     OWN,
