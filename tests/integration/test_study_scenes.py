@@ -171,6 +171,8 @@ def test_seeds_differ_in_everything_that_is_drawn() -> None:
         ({"seeds": ()}, "seeds are"),
         ({"levels": (1, 6)}, "levels are"),
         ({"levels": (1, 2), "variant_levels": (3,)}, "variant_levels"),
+        ({"task_specific": ()}, "task_specific is"),
+        ({"task_specific": ("labels", "rotnet")}, "name some of labels, simclr, mocov2"),
     ],
 )
 def test_wrong_settings(settings: dict, reason: str) -> None:

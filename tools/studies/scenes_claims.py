@@ -81,6 +81,8 @@ class _Court(Court):
         highest = 100 * self.numbers.sparsity(self.settings.levels[-1])
         found = []
         for (name, pretraining), extreme in zip(PRETRAININGS.items(), EXTREMES[kind], strict=True):
+            if mask == TASK and name not in self.settings.task_specific:
+                continue
             least = min(extreme, highest)
             claim = f"{TASKS[task].title}, {label}: {_MARKS[mask]} matches dense at {least:.2f} % "
             claim += f"or more: {pretraining.title}"
@@ -156,6 +158,7 @@ class _Court(Court):
             for name, own, other in zip(
                 PRETRAININGS, AT_86[task, TASK], AT_86[task, TRANSFERRED], strict=True
             )
+            if name in self.settings.task_specific
         ]
 
     def above_dense(self) -> list[Verdict]:
@@ -175,6 +178,7 @@ class _Court(Court):
             for task, label in LABELS.items()
             if levels
             for name, own, dense in zip(PRETRAININGS, AT_HALF[task], DENSE_THERE[task], strict=True)
+            if name in self.settings.task_specific
         ]
 
     def controls(self) -> list[Verdict]:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from lth_core.errors import ConfigError
 from lth_core.openmmlab.demo.plan import PICTURED, TRUTH, Pictures
 from lth_core.openmmlab.jobs import CHECKPOINT, Chain, Job, Measure, Training
 from study_plan import (
@@ -86,9 +87,12 @@ TASKS = {
 
 @dataclass(frozen=True)
 class Settings(StudySettings):
-    """What can be varied about the study; the base says what the fields are.
+    """What can be varied about the study; the base says what the other fields are.
 
     One prune of 48.8 % is three of 20 %: the levels are on paper A's ladder.
+
+    Args:
+        task_specific: Pre-trainings with m_T of their own, in the order of all.
     """
 
     rounds: int = 5
@@ -96,6 +100,13 @@ class Settings(StudySettings):
     levels: tuple[int, ...] = (1, 2, 3, 4, 5)
     variant_levels: tuple[int, ...] = (1, 3, 5)
     imp_epochs: int = 6
+    task_specific: tuple[str, ...] = tuple(PRETRAININGS)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.task_specific or not set(self.task_specific) <= PRETRAININGS.keys():
+            known = ", ".join(PRETRAININGS)
+            raise ConfigError(f"task_specific is {self.task_specific}; name some of {known}")
 
 
 def build_plan(settings: Settings) -> StudyPlan:
@@ -110,8 +121,12 @@ def _of_seed(settings: Settings, seed: int) -> Iterator[tuple[Job, Start | None]
         start = Start(NONE, DENSE, 0)
         yield _train(settings, seed, task, start), start
         for name in PRETRAININGS:
-            # Its levels are measured too: level 0 is dense, the others (m_T, θ_P).
-            yield _task_chain(settings, seed, task, name), None
+            if name in settings.task_specific:
+                # Its levels are measured too: level 0 is dense, the others (m_T, θ_P).
+                yield _task_chain(settings, seed, task, name), None
+            else:
+                start = Start(name, DENSE, 0)
+                yield _train(settings, seed, task, start), start
             for level in settings.levels:
                 controls = (ONE_SHOT, RANDOM) if level in settings.variant_levels else ()
                 for mask in (TRANSFERRED, *controls):
@@ -172,7 +187,7 @@ def pictures_of(task: str) -> str:
 
 def _pictures(settings: Settings, seed: int, task: str) -> Job:
     """Test scenes with what three of the first seed's models find in them."""
-    name, last = next(iter(PRETRAININGS)), f"{settings.variant_levels[-1]:02d}"
+    name, last = settings.task_specific[0], f"{settings.variant_levels[-1]:02d}"
     files: Mapping[str, Any] = {
         DENSE: (f"task_imp/seed_{seed}/{task}/{name}", f"level_00/{CHECKPOINT}"),
         "ticket": (f"{task}/seed_{seed}/{name}/{TRANSFERRED}_{last}", CHECKPOINT),

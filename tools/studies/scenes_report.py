@@ -83,8 +83,9 @@ def _curves(numbers: list[tuple[str, str, Numbers]], settings: Settings) -> str:
         for row, (label, task, found) in zip(grid, numbers, strict=True):
             for axes, name in zip(row, PRETRAININGS, strict=True):
                 draw_dense(axes, found, task, name)
-                for mask in (TRANSFERRED, TASK):
-                    draw_line(axes, found, task, name, mask, levels)
+                draw_line(axes, found, task, name, TRANSFERRED, levels)
+                if name in settings.task_specific:
+                    draw_line(axes, found, task, name, TASK, levels)
                 for mask in (ONE_SHOT, RANDOM):
                     draw_line(axes, found, task, name, mask, settings.variant_levels)
                 draw_dense(axes, found, task, NONE, "dense, random θ0", "#b07aa1")
@@ -104,6 +105,7 @@ def _table(task: str, numbers: Numbers, settings: Settings) -> list[list[str]]:
         (task, name, mask)
         for name in PRETRAININGS
         for mask in (TRANSFERRED, TASK, ONE_SHOT, RANDOM)
+        if mask != TASK or name in settings.task_specific
     ]
     titles = {name: each.title for name, each in PRETRAININGS.items()} | {NONE: "random θ0"}
     return make_table(numbers, [*lines, (task, NONE, DENSE)], titles, settings.levels)
