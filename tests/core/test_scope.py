@@ -345,6 +345,9 @@ def test_another_part_can_be_named():
     [
         (["module.backbone.conv1.weight", "module.backbone.fc.weight"], "module.backbone."),
         (["detector.backbone.0.weight"], "detector.backbone."),
+        (["backbone.backbone.a.weight", "backbone.b.weight"], "backbone."),
+        (["backbone.backbone.a.weight", "backbone.backbone.b.weight"], "backbone.backbone."),
+        (["my_backbone.a.weight"], ""),
         (["image_encoder.0.conv1.weight", "image_encoder.0.conv2.weight"], "image_encoder.0."),
         (["image_encoder.0.conv1.weight", "image_encoder.1.weight"], "image_encoder."),
         (["backbone.a.weight", "neck.a.weight"], ""),

@@ -7,6 +7,7 @@ in torchvision), so every use of a ticket starts by finding that prefix.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import torch
@@ -113,13 +114,18 @@ def common_prefix(names: Sequence[str]) -> str:
     """
     first = names[0] if names else ""
     part = next((part for part in BACKBONES if f".{part}." in f".{first}"), None)
-    end = 0 if part is None else f".{first}".rindex(f".{part}.") + len(part) + 1
-    end = len(first) - len(strip_wrappers(first[end:]))
-    longer = first[: end + 2]
-    is_sequence = part not in (None, "backbone") and longer.endswith(".0.")
-    if is_sequence and all(name.startswith(longer) for name in names):
-        return longer
-    return first[:end] if all(name.startswith(first[:end]) for name in names) else ""
+    ends = [0]
+    if part is not None:
+        # The innermost that holds all: mmseg's ICNet has a backbone inside, beside other weights.
+        ends = [found.end() for found in re.finditer(rf"(?<![^.]){part}\.", first)][::-1] + ends
+    for end in ends:
+        end = len(first) - len(strip_wrappers(first[end:]))
+        longer = first[: end + 2]
+        is_sequence = part not in (None, "backbone") and longer.endswith(".0.")
+        for prefix in (longer, first[:end]) if is_sequence else (first[:end],):
+            if prefix and all(name.startswith(prefix) for name in names):
+                return prefix
+    return ""
 
 
 def prunable(
