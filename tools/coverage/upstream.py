@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--timeout", type=float, default=300, help="seconds for one config (%(default)s)"
     )
-    parser.add_argument("--memory", type=float, default=12, help="GiB for one config (%(default)s)")
+    parser.add_argument("--memory", type=float, default=14, help="GiB for one config (%(default)s)")
     parser.add_argument(
         "--again", action="store_true", help="look again at what did not work before"
     )

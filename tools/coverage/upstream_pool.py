@@ -32,7 +32,7 @@ class Limits:
     """
 
     seconds: float = 300
-    gib: float = 12
+    gib: float = 14
 
 
 def probe_all(

@@ -159,6 +159,8 @@ def probe(order: Order, seen: dict[str, Row], folder: Path) -> Row:
         _examine(order, seen, folder, row)
     except Exception as problem:
         row.status, row.reason, row.note = explain(order.config, problem)
+    if not row.as_in:  # much was written; what is only built is hardly there
+        gc.collect()
     row.seconds = round(time.perf_counter() - begun, 2)
     return row
 
@@ -203,8 +205,6 @@ def _examine(order: Order, seen: dict[str, Row], folder: Path, row: Row) -> None
     hook.start(runner)
     _check(model, hook, row)
     seen[row.made_of] = row
-    del model, hook, runner
-    gc.collect()
 
 
 def _made_of(model: nn.Module, row: Row, ones: lth.MaskSet) -> str:
@@ -221,6 +221,9 @@ def _made_of(model: nn.Module, row: Row, ones: lth.MaskSet) -> str:
 def _fresh_ticket(model: nn.Module, prefix: str, ones: lth.MaskSet) -> lth.Ticket:
     """A ticket of the model's backbone, of known values."""
     state = model.state_dict()
+    absent = next((name for name in ones if prefix + name not in state), None)
+    if absent is not None:
+        raise WrongError("its state_dict leaves weights out, so a ticket cannot bring them")
     _fill(model, 1)
     with torch.no_grad():
         for name in ones:
