@@ -207,6 +207,15 @@ def test_directory_of_something_else_is_left_alone(tmp_path: Path) -> None:
     assert precious.read_text() == "!"
 
 
+def test_kill_while_a_job_is_marked_as_begun_leaves_nothing_in_the_way(tmp_path: Path) -> None:
+    store, job = Store(tmp_path, PLAN.owner), PLAN.jobs["pretrain/labels"]
+    directory = store.directory(job.name)
+    directory.mkdir(parents=True)
+    (directory / ".job.json.a1b2c3d4").write_text('{"job": "pre')
+    store.begin(job, "digest")
+    assert [path.name for path in directory.iterdir()] == ["job.json"]
+
+
 @pytest.mark.parametrize(
     "arguments",
     [["--stage", "detection"], ["--jobs", "0"], ["--seed", "-1"], ["--job", "1"], ["all"]],

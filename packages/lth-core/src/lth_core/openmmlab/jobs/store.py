@@ -44,6 +44,11 @@ def config_digest(cfg: Config) -> str:
     return _sha256(cfg.to_dict())
 
 
+def _of_others(path: Path) -> bool:
+    """Whether a file is more than what is left of :data:`BEGUN` by a kill while it was written."""
+    return not path.name.startswith(f".{BEGUN}.")
+
+
 def _sha256(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
 
@@ -135,12 +140,12 @@ class Store:
             before = json.loads((directory / BEGUN).read_text())
         except (OSError, ValueError):
             before = None
-        if before is None and directory.exists() and any(directory.iterdir()):
+        if before is None and directory.exists() and any(map(_of_others, directory.iterdir())):
             raise RunError(
                 f"{directory} is not empty, and not of {self.owner}; move it away, or use another "
                 "--work-dir"
             )
-        if before is not None and (before != begun or not job.resumable):
+        if directory.exists() and (before != begun or not job.resumable):
             shutil.rmtree(directory)
         (directory / METRICS).unlink(missing_ok=True)
         write_atomic(directory / BEGUN, json.dumps(begun, indent=2) + "\n")
