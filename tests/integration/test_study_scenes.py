@@ -30,7 +30,7 @@ from study_plan import DENSE, NONE, ONE_SHOT, TASK, TRANSFERRED  # isort: skip
 
 SCRIPT = Path(__file__).with_name("scenes_tiny.py")
 PLAN = build_plan(TINY)
-FULL = Settings()
+FULL = Settings(variant_levels=(1, 3, 5), task_specific=tuple(PRETRAININGS))
 Effect = Callable[[str, str, str, int, int], float]
 """What is added to a number, by task, weights, mask, level and seed."""
 
@@ -60,6 +60,19 @@ def verdicts(effect: Effect) -> dict[str, str]:
     # 15 that tickets match, 4 sparser, 4 better, 6 task-specific, 6 above dense, 18 of controls.
     assert len({each.claim for each in found}) == len(found) == 53
     return {each.claim: each.verdict for each in found}
+
+
+def test_what_was_not_run_is_not_judged() -> None:
+    some = Settings(variant_levels=(5,), task_specific=("labels",))
+    rows = [
+        row for row in world(lambda *_: 0.0)
+        if (row.mask != TASK or row.weights == "labels")
+        and (row.mask not in (ONE_SHOT, RANDOM) or row.level == 5)
+    ]  # fmt: skip
+    # Of matching m_T four are left out, and of comparisons with m_T eight.
+    assert len(judge(rows, some)) == 53 - 4 - 8
+    # The chain is dense, too; where there is none, dense is trained by itself.
+    assert len(build_plan(some).jobs) == 3 * (6 + 2 * (1 + 3 * (1 + 5 + 2))) + 2
 
 
 def test_where_all_are_alike_tickets_match_and_no_one_is_better() -> None:

@@ -70,6 +70,7 @@ def report(run: Run, store: Store) -> None:
         "scenes.md.j2",
         tables=[(title, _table(task, found, run.settings)) for title, task, found in numbers],
         predictions=PREDICTIONS,
+        task_specific=[PRETRAININGS[name].title for name in run.settings.task_specific],
         pictured=f"{100 * numbers[0][2].sparsity(run.settings.variant_levels[-1]):.2f}",
     )
 

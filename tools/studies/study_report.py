@@ -261,10 +261,16 @@ def draw_line(
     levels: Sequence[int],
     look: tuple[str, str, str] | None = None,
 ) -> None:
-    """Means over levels, with a band of one standard deviation."""
+    """Means over levels, with a band, at a single level a bar, of one standard deviation."""
     label, colour, marks = look or LOOKS[mask]
     found = [numbers.spread(task, weights, mask, level) for level in levels]
     means = [each.mean for each in found]
+    if len(levels) == 1:  # a band has no width there
+        axes.errorbar(
+            levels, means, found[0].deviation, fmt=marks[0], color=colour, markersize=4.5,
+            linewidth=1.2, capsize=2.5, label=label,
+        )  # fmt: skip
+        return
     axes.plot(levels, means, marks, color=colour, markersize=4.5, linewidth=1.5, label=label)
     axes.fill_between(
         levels,
