@@ -18,6 +18,9 @@ from lth_core.openmmlab.sampling import SeededBatches
 from lth_core.randomness import restore_streams, stream_states
 
 STREAMS_KEY = "lth_streams"
+BATCHES_KEY = "lth_batches"
+"""Of a checkpoint: how many batches an epoch has, on one process."""
+
 """Key of a checkpoint under which the random streams of all processes travel."""
 
 _NUMBERED = re.compile(r"(?:epoch|iter)_(\d+)\.pth")
@@ -74,6 +77,9 @@ class StreamsHook(Hook):
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Adds the streams, which the runner has gathered from all processes."""
         checkpoint[STREAMS_KEY] = runner.streams
+        loader = runner.train_dataloader
+        if isinstance(getattr(loader, "batch_sampler", None), SeededBatches):
+            checkpoint[BATCHES_KEY] = _length(loader)
 
     def before_val_epoch(self, runner: Runner) -> None:
         """Every validation loads its data alike."""
@@ -99,14 +105,15 @@ class ResumeHook(Hook):
 
     def __init__(self) -> None:
         self._streams: list[dict[str, Any]] | None = None
+        self._batches: int | None = None
         self._resumed = False
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Takes the streams out of a checkpoint that is resumed from."""
-        streams = checkpoint.pop(STREAMS_KEY, None)
+        streams, batches = checkpoint.pop(STREAMS_KEY, None), checkpoint.pop(BATCHES_KEY, None)
         if runner._resume:
             self._resumed = True
-            self._streams = streams
+            self._streams, self._batches = streams, batches
 
     def before_train(self, runner: Runner) -> None:
         """After a resume: validates, if that was due when the checkpoint was written."""
@@ -138,9 +145,11 @@ class ResumeHook(Hook):
             loop.dataloader = _built_anew(runner, loop.dataloader)
             loop.dataloader_iterator = _From(loop.dataloader, loop.iter)
         elif seeded:
-            done = loop.iter - loop.epoch * len(loop.dataloader)
-            # With other batches, or on another number of processes, no batch is that very one.
-            batches.skip = done if 0 <= done < len(loop.dataloader) else 0
+            length = len(loop.dataloader)
+            # With other batches, or on another number of processes, no batch is that very one: the
+            # epoch begins anew.
+            alike = self._batches in (None, length)
+            batches.skip = max(0, loop.iter - loop.epoch * length) if alike else 0
         self._restore_streams()
 
     def _restore_streams(self) -> None:
