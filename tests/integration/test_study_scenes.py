@@ -262,8 +262,8 @@ def test_study_from_end_to_end_goes_on_after_a_kill(tmp_path: Path) -> None:
     assert Image.open(root / "predictions.png").width > 400
 
     for task in TASKS:
-        chain = root / f"task_imp/seed_0/{task}/simclr"
-        for level, of in ((0, root / "imp/seed_0/simclr"), (1, chain)):
+        chain = root / f"task_imp/seed_0/{task}/labels"
+        for level, of in ((0, root / "imp/seed_0/labels"), (1, chain)):
             at = f"level_{level:02d}"
             trained = _train_from(of / at / "ticket.safetensors", task, tmp_path / f"{task}_{at}")
             own = torch.load(chain / at / CHECKPOINT, map_location="cpu", weights_only=False)
@@ -273,7 +273,7 @@ def test_study_from_end_to_end_goes_on_after_a_kill(tmp_path: Path) -> None:
 
 def _train_from(ticket: Path, task: str, directory: Path) -> dict[str, torch.Tensor]:
     """What levels of m_T's chain are compared with: trainings from tickets, alike in all else."""
-    job = PLAN.jobs[f"{task}/seed_0/simclr/{TRANSFERRED}_01"]
+    job = PLAN.jobs[f"{task}/seed_0/labels/{TRANSFERRED}_01"]
     cfg = load_config(job.config)
     cfg.merge_from_dict({**job.options, "ticket.path": str(ticket)})
     cfg.work_dir = str(directory)

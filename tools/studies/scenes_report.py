@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from statistics import fmean
 
 from lth_core.files import write_atomic
-from lth_core.openmmlab.demo.plan import PICTURED, TRUTH
+from lth_core.openmmlab.demo.plan import TRUTH
 from lth_core.openmmlab.jobs import Job, Result, Store
 from matplotlib.figure import Figure
 from PIL import Image
@@ -28,8 +29,8 @@ from study_report import (
 
 PREDICTIONS = "predictions.png"
 
-COLOURS = 64
-"""Of the picture of predictions, which takes a third of the space with so few."""
+SHOWN = 2
+"""How many scenes the picture of predictions has of each task."""
 
 
 def rows_of(plan: StudyPlan, results: Mapping[str, Result]) -> list[Row]:
@@ -61,7 +62,7 @@ def report(run: Run, store: Store) -> None:
             strict=False,
         )
     ]
-    write_atomic(store.root / PREDICTIONS, _predictions(store, run.settings))
+    write_atomic(store.root / PREDICTIONS, _predictions(store))
     write(
         store.root,
         run,
@@ -70,9 +71,17 @@ def report(run: Run, store: Store) -> None:
         "scenes.md.j2",
         tables=[(title, _table(task, found, run.settings)) for title, task, found in numbers],
         predictions=PREDICTIONS,
+        times=[_times(task, run.rows) for task in TASKS],
         task_specific=[PRETRAININGS[name].title for name in run.settings.task_specific],
-        pictured=f"{100 * numbers[0][2].sparsity(run.settings.variant_levels[-1]):.2f}",
+        pictured=f"{100 * numbers[0][2].sparsity(run.settings.variant_levels[0]):.2f}",
     )
+
+
+def _times(task: str, rows: Sequence[Row]) -> tuple[str, str, str]:
+    """A task, and how long its trainings took: the quickest, and the mean."""
+    label = TASKS[task].measures[0].label
+    seconds = [row.seconds for row in rows if (row.task, row.metric) == (task, label)]
+    return TASKS[task].title, f"{min(seconds):.0f}", f"{fmean(seconds):.0f}"
 
 
 def _curves(numbers: list[tuple[str, str, Numbers]], settings: Settings) -> str:
@@ -112,20 +121,19 @@ def _table(task: str, numbers: Numbers, settings: Settings) -> list[list[str]]:
     return make_table(numbers, [*lines, (task, NONE, DENSE)], titles, settings.levels)
 
 
-def _predictions(store: Store, settings: Settings) -> bytes:
+def _predictions(store: Store) -> bytes:
     """Scenes as they are, and as the first seed's models see them, as PNG."""
-    figure = Figure(figsize=(8, 4.3 * len(TASKS) * PICTURED / 4), dpi=100, layout="constrained")
     columns = (TRUTH, DENSE, "ticket", RANDOM)
-    grid = figure.subplots(len(TASKS) * PICTURED, len(columns))
-    for row, (task, index) in zip(
-        grid, [(task, index) for task in TASKS for index in range(PICTURED)], strict=True
-    ):
-        for axes, column in zip(row, columns, strict=True):
+    rows = [(task, index) for task in TASKS for index in range(SHOWN)]
+    figure = Figure(figsize=(2.2 * len(columns), 2.3 * len(rows)), dpi=100, layout="constrained")
+    for line, (task, index) in zip(figure.subplots(len(rows), len(columns)), rows, strict=True):
+        for axes, column in zip(line, columns, strict=True):
             axes.imshow(Image.open(store.directory(pictures_of(task)) / f"{index}_{column}.jpg"))
             axes.set_axis_off()
             if not index:
                 axes.set_title(f"{TASKS[task].title}: {column}", fontsize=9)
     full, small = io.BytesIO(), io.BytesIO()
     figure.savefig(full, format="png", facecolor="white")
-    Image.open(full).convert("RGB").quantize(COLOURS).save(small, "png", optimize=True)
+    # Of a palette it takes a third of the space.
+    Image.open(full).convert("RGB").quantize(256).save(small, "png", optimize=True)
     return small.getvalue()
