@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from mmengine.optim.optimizer import amp_optimizer_wrapper
-from upstream import check_exact, own_ticket, torchvision_ticket, train_two_steps
+from upstream_training import check_exact, own_ticket, torchvision_ticket, train_two_steps
 
 from .toy_imagenet import make_imagenet
 

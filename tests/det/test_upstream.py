@@ -9,7 +9,7 @@ import lth_core as lth
 import pytest
 import torch
 from mmengine.optim.optimizer import amp_optimizer_wrapper
-from upstream import (
+from upstream_training import (
     check_exact,
     check_statistics,
     own_ticket,

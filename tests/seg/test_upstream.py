@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from lth_core.errors import TicketError
-from upstream import check_exact, own_ticket, torchvision_ticket, train_two_steps
+from upstream_training import check_exact, own_ticket, torchvision_ticket, train_two_steps
 
 from .toy_data import make_ade20k, make_cityscapes, make_voc
 

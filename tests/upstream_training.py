@@ -67,6 +67,7 @@ def shrink(cfg: Config, work_dir: Path) -> Config:
     cfg.work_dir, cfg.log_level = str(work_dir), "ERROR"
     loader = cfg.train_dataloader
     loader.update(batch_size=2, num_workers=0, persistent_workers=False)
+    (loader.get("batch_sampler") or loader).drop_last = True  # norms want more than one picture
     if loader.dataset.type == "RepeatDataset":
         loader.dataset.times = 1
     _shrink_sizes(cfg._cfg_dict)
