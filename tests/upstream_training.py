@@ -80,7 +80,9 @@ def shrink(cfg: Config, work_dir: Path) -> Config:
         cfg.train_cfg.update(max_epochs=1, val_interval=1)
         cfg.default_hooks.checkpoint.update(interval=1, by_epoch=True)
     cfg.default_hooks.checkpoint.pop("save_best", None)
-    cfg.param_scheduler = None  # warm-ups begin with steps too small to see
+    cfg.param_scheduler = None  # warm-ups begin with steps too small to see,
+    optimizer = cfg.optim_wrapper.optimizer
+    optimizer.lr = min(optimizer.lr, 1e-3)  # and without them the first steps would be too large
     return cfg
 
 

@@ -184,6 +184,11 @@ def _require_zero(tensor: Tensor, pruned: Tensor, what: str) -> None:
     own = local(tensor.detach())
     wrong = (own != 0) & pruned.to(own.device)
     if bool(wrong.any()):
+        if not bool(own[wrong].isfinite().any()):
+            raise ExactnessError(
+                f"{what} is not a number any more: training has diverged; lower the learning rate, "
+                "or clip gradients"
+            )
         raise ExactnessError(
             f"{what} has {int(wrong.count_nonzero())} pruned entries that are not zero"
         )
