@@ -368,7 +368,7 @@ def test_a_training_that_has_diverged_is_called_that():
     link = lth.attach(model, masks, optimizer)
     sum(p.sum() * float("nan") for p in model.parameters()).backward()
     optimizer.step()
-    with pytest.raises(ExactnessError, match=r"conv1\.weight is not a number any more: .* diverged"):
+    with pytest.raises(ExactnessError, match=r"is not a number any more: .* diverged"):
         link.check()
 
 
