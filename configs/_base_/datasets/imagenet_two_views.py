@@ -1,36 +1,9 @@
 # Two views of every image of ImageNet: what SimCLR and MoCo v2 have in common. Who inherits sets the
-# pixels and the views, and gives the pipeline to the loaders' data sets.
-# LTH_DATA_ROOT names the folder that holds imagenet/train and imagenet/val.
-data_root = '{{$LTH_DATA_ROOT:data}}/imagenet'
+# pixels and the views, and gives the pipeline to the loaders' data sets, validation's too: do two
+# views, made as in training, find each other?
+_base_ = './imagenet_loaders.py'
 
-# 256 images over all processes, whatever their number (torchrun sets WORLD_SIZE).
-assert 256 % int('{{$WORLD_SIZE:1}}') == 0, 'a batch of 256 cannot be dealt out evenly'
-batch_size = 256 // int('{{$WORLD_SIZE:1}}')
-train_dataloader = dict(
-    batch_size=batch_size,
-    num_workers=8,
-    persistent_workers=True,
-    drop_last=True,
-    sampler=dict(type='DefaultSampler', shuffle=True),
-    collate_fn=dict(type='default_collate'),
-    dataset=dict(
-        type='ImageNet',
-        data_root=data_root,
-        split='train',
-        data_prefix='train'))
-# Two views of every validation image, made as in training: do they find each other?
-val_dataloader = dict(
-    batch_size=batch_size,
-    num_workers=8,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    collate_fn=dict(type='default_collate'),
-    dataset=dict(
-        type='ImageNet',
-        data_root=data_root,
-        split='val',
-        data_prefix='val'))
-test_dataloader = val_dataloader
+train_dataloader = dict(drop_last=True)
 
 val_evaluator = dict(type='RetrievalAccuracy')
 test_evaluator = val_evaluator
