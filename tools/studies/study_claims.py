@@ -11,7 +11,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from lth_core.pruning import sparsity_after
-from lth_core.statistics import CONFIDENCE, Interval, Spread, holm, interval, p_value, spread
+from lth_core.statistics import (
+    CONFIDENCE,
+    Interval,
+    Spread,
+    holm,
+    interval,
+    p_value,
+    spread,
+    within_deviation,
+)
 from study_plan import DENSE, Settings
 
 HOLDS, FAILS, UNDECIDED = "holds", "does not hold", "undecided"
@@ -141,7 +150,9 @@ def matching(
     return [
         level
         for level in levels
-        if sign * (numbers.spread(task, weights, mask, level).mean - dense.mean) >= -dense.deviation
+        if within_deviation(
+            sign * (numbers.spread(task, weights, mask, level).mean - dense.mean), dense
+        )
     ]
 
 
@@ -154,13 +165,15 @@ def extremes(
     all seeds.
     """
     dense = numbers.at(task, weights, DENSE, 0)
-    slack = numbers.spread(task, weights, DENSE, 0).deviation
+    spread_of_dense = numbers.spread(task, weights, DENSE, 0)
     found = {}
     for seed, base in dense.items():
         good = [
             level
             for level in levels
-            if sign * (numbers.at(task, weights, mask, level)[seed] - base) >= -slack
+            if within_deviation(
+                sign * (numbers.at(task, weights, mask, level)[seed] - base), spread_of_dense
+            )
         ]
         found[seed] = 100 * numbers.sparsity(max(good, default=0))
     return found

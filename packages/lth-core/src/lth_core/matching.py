@@ -21,7 +21,7 @@ from scipy import stats  # type: ignore[import-untyped]
 
 from lth_core.errors import ConfigError
 from lth_core.results import Result
-from lth_core.statistics import Spread, holm, spread
+from lth_core.statistics import Spread, holm, spread, within_deviation
 
 MATCHES, WORSE, UNDECIDED = "matches", "worse", "undecided"
 
@@ -249,7 +249,7 @@ def _judge(
             notes.append(f"level {number}: one run, which no test can judge")
         gain = sign * (found.mean - dense.mean)
         known = dense.count > 1 and not math.isnan(dense.deviation)
-        rule = (not lost and gain >= -dense.deviation) if known else None
+        rule = (not lost and within_deviation(gain, dense)) if known else None
         sparsity = spread([run.sparsity for run in runs[number]]).mean
         levels.append(Level(number, sparsity, found, lost, gain, rule, UNDECIDED))
     verdicts = _verdicts(tests, alpha)

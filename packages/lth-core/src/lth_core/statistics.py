@@ -37,6 +37,19 @@ def spread(values: Sequence[float]) -> Spread:
     return Spread(statistics.fmean(values), deviation, len(values))
 
 
+def within_deviation(gain: float, dense: Spread) -> bool:
+    """The papers' rule of matching (paper A, footnote 7).
+
+    Args:
+        gain: How much better than dense, negative if worse.
+        dense: Of the dense runs.
+
+    Returns:
+        Whether that is not more than one standard deviation of dense worse.
+    """
+    return gain >= -dense.deviation
+
+
 def interval(differences: Sequence[float], confidence: float = CONFIDENCE) -> Interval:
     """The t interval of a mean; boundless for a single value.
 
