@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 from lth_core.errors import ConfigError, TicketError
 from lth_core.openmmlab import LTHRunner, TicketHook
-from lth_core.openmmlab.reinit import drop_pretrained
+from lth_core.openmmlab.reinit import drop_pretrained, loads_pretrained
 from lth_core.openmmlab.settings import parse_ticket
 from mmengine.config import ConfigDict
 from mmengine.hooks import Hook
@@ -230,3 +231,20 @@ def test_everything_pretrained_is_taken_out_of_a_config_and_nothing_else() -> No
         "test_cfg": {"checkpoint": "not an initialiser's"},
     }
     assert config.test_cfg.checkpoint  # still mmengine's dicts, which models rely on
+
+
+@pytest.mark.parametrize(
+    ("model", "loads"),
+    [
+        ({"type": "A", "pretrained": "open-mmlab://resnet50_v1c"}, True),  # as segmentors have it
+        ({"backbone": {"init_cfg": {"type": "Pretrained", "checkpoint": "x.pth"}}}, True),
+        ({"backbone": {"init_cfg": {"checkpoint": "x.pth"}}}, True),  # as mmdet's PVT has it
+        ({"parts": [{"init_cfg": [{"type": "Kaiming"}, {"type": "Pretrained"}]}]}, True),
+        ({"pretrained": None, "backbone": {"init_cfg": {"type": "Kaiming"}}}, False),
+        ({"backbone": {"init_cfg": None}}, False),
+    ],
+)
+def test_whatever_loads_weights_is_seen(model: dict[str, Any], loads: bool) -> None:
+    before = copy.deepcopy(model)
+    assert loads_pretrained(model) == loads
+    assert model == before

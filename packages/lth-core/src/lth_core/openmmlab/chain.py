@@ -22,7 +22,7 @@ from lth_core.masks import MaskSet
 from lth_core.openmmlab.levels import BeginAgain, LevelHook, hand_over
 from lth_core.openmmlab.models import build_model
 from lth_core.openmmlab.ranking import criterion_on
-from lth_core.openmmlab.reinit import build_fresh
+from lth_core.openmmlab.reinit import build_fresh, loads_pretrained
 from lth_core.openmmlab.resuming import clear, last_whole
 from lth_core.randomness import isolated
 from lth_core.scope import common_prefix, locate, prunable, unwrap
@@ -195,7 +195,7 @@ def _from_rank_0(value: Any) -> Any:
 
 def _require_matching_start(cfg: Config, settings: IMPSettings) -> None:
     """``pretrained`` needs weights to be loaded; ``init`` must have none."""
-    loads = bool(cfg.get("load_from")) or "Pretrained" in str(cfg.model)
+    loads = bool(cfg.get("load_from")) or loads_pretrained(cfg.model)
     if settings.rewind == "pretrained" and not loads:
         raise ConfigError(
             "imp.rewind='pretrained', but the config loads no weights; set load_from or the "

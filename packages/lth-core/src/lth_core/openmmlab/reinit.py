@@ -92,6 +92,13 @@ def warn_of_frozen(runner: Runner, masks: MaskSet) -> None:
         )
 
 
+def loads_pretrained(config: Any) -> bool:
+    """Whether anything in a model's config loads weights."""
+    without = copy.deepcopy(config)
+    drop_pretrained(without)
+    return bool(without != config)
+
+
 def drop_pretrained(config: Any) -> None:
     """Takes everything that loads weights out of a model's config, in place."""
     if isinstance(config, dict):

@@ -24,6 +24,7 @@ from lth_core.openmmlab.compat import processes
 from lth_core.openmmlab.compat.checkpoints import PlainCheckpointHook
 from lth_core.openmmlab.hooks import TicketHook
 from lth_core.openmmlab.preflight import missing_files
+from lth_core.openmmlab.reinit import loads_pretrained
 from lth_core.openmmlab.resuming import (
     ResumeHook,
     StreamsHook,
@@ -198,7 +199,7 @@ def _spare_download(model: Any) -> None:
         return
     backbone = model.get("backbone")
     if isinstance(backbone, dict):
-        if "Pretrained" in str(backbone.get("init_cfg")):
+        if loads_pretrained({"init_cfg": backbone.get("init_cfg")}):
             backbone["init_cfg"] = None
         for part in (model, backbone):
             if isinstance(part.get("pretrained"), str):
