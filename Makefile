@@ -7,8 +7,9 @@ PACKAGES := lth-core[openmmlab] lth-cls lth-det lth-seg
 INSTALLED := $(VENV)/.installed
 
 export OMP_NUM_THREADS ?= 1
+export NO_MKDOCS_2_WARNING ?= 1
 
-.PHONY: help setup demo study study-transfer study-scenes test test-long lint format bench clean
+.PHONY: help setup demo study study-transfer study-scenes test test-long docs lint format bench clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 24
@@ -38,6 +39,9 @@ test: $(INSTALLED)  ## every test but the exhaustive sets
 test-long: $(INSTALLED)  ## the exhaustive sets
 	$(BIN)/python -m pytest -m long -n $(JOBS)
 
+docs: $(INSTALLED)  ## the documentation site, in build/site
+	$(BIN)/mkdocs build --strict
+
 lint: $(INSTALLED)  ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -48,4 +52,4 @@ format: $(INSTALLED)  ## let ruff rewrite
 	$(BIN)/ruff format .
 
 clean:  ## remove the environment and what runs have left
-	rm -rf $(VENV) work_dirs
+	rm -rf $(VENV) work_dirs build

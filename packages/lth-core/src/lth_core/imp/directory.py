@@ -28,7 +28,12 @@ from lth_core.files import load_tensors, write_atomic
 from lth_core.ticket import Ticket
 
 SETTINGS, REWIND, RESULTS = "imp.json", "rewind.safetensors", "results.csv"
-TICKET, METRICS = "ticket.safetensors", "metrics.json"
+TICKET = "ticket.safetensors"
+"""Name of a level's ticket in its directory."""
+
+METRICS = "metrics.json"
+"""Name of a level's numbers in its directory."""
+
 START, CARRIED_STATE = "start.safetensors", "carried.pth"
 ONE_SHOT = "one_shot"
 LOCK = ".lock"

@@ -14,6 +14,8 @@ from lth_core.openmmlab.embedded.cache import DataError
 Split = typing.Literal["train", "test"]
 
 CLASSES = tuple("0123456789")
+"""Names of the digits' classes, by number."""
+
 TEST_FRACTION = 0.25
 INK_MAX = 16  # scikit-learn's digits count inked pixels in 4x4 blocks
 

@@ -34,7 +34,8 @@ def _voc_palette() -> list[tuple[int, int, int]]:
 
 
 _PALETTE_256 = _voc_palette()
-PALETTE = _PALETTE_256[: len(CLASSES) + 1]  # of background and the digits, RGB
+PALETTE = _PALETTE_256[: len(CLASSES) + 1]
+"""Colours of background and the digits, RGB."""
 
 
 def scenes_root(seed: int = 0, settings: SceneSettings | None = None) -> Path:
