@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 from lth_core.openmmlab import LTHRunner
-from lth_core.openmmlab.chain import LastMetrics
+from lth_core.openmmlab.recording import LastMetrics
 from lth_core.openmmlab.resuming import is_whole, last_whole
 from lth_core.openmmlab.sampling import Draw, SeededBatches, seed_items
 from mmengine.config import Config

@@ -10,7 +10,7 @@ from typing import Any
 from lth_core.checkpoints import read_state
 from lth_core.errors import ConfigError, RunError
 from lth_core.files import write_atomic
-from lth_core.openmmlab.chain import LastMetrics
+from lth_core.openmmlab.recording import LastMetrics
 from lth_core.weights import restore, snapshot
 from mmengine.dist import barrier, is_main_process
 from mmengine.hooks import Hook

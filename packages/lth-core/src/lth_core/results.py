@@ -140,6 +140,15 @@ def read(places: Sequence[str | Path]) -> list[Result]:
     return list(found.values())
 
 
+def read_file(path: str | Path) -> list[Result]:
+    """All lines of one file of results, in order; none if it is not there.
+
+    Raises:
+        RunError: If it cannot be read, or a line is malformed.
+    """
+    return list(_read(Path(path))) if Path(path).exists() else []
+
+
 def _identity(result: Result) -> tuple[Any, ...]:
     mask = DENSE if result.dense else result.mask
     level = (0, 0.0) if result.dense else (result.level, result.sparsity)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -56,6 +56,8 @@ def run_imp(
     trainer: LevelTrainer,
     config: Mapping[str, Any] | None = None,
     is_main: bool = True,
+    meta: Mapping[str, Any] | None = None,
+    on_level: Callable[[LevelResult], None] | None = None,
 ) -> list[LevelResult]:
     """Runs, or goes on with, an IMP chain.
 
@@ -66,6 +68,9 @@ def run_imp(
         config: What else the result depends on. Going on with another one is refused.
         is_main: Whether this process writes the shared files (rank 0). Other ranks compute the
             same masks from the same weights and write nothing.
+        meta: What tickets are to say of themselves besides; plain data.
+        on_level: Called on the main process with each level that is finished, in order, with those
+            that were finished before too.
 
     Returns:
         One result per level, in order.
@@ -81,8 +86,9 @@ def run_imp(
         if is_main:
             sweep(directory)
         asked = {"imp": asdict(settings), "config": config or {}}
-        chain = _Chain(settings, directory, trainer, open_run(directory, asked, is_main), is_main)
-        return chain.run()
+        config_digest = open_run(directory, asked, is_main)
+        chain = _Chain(settings, directory, trainer, config_digest, is_main, dict(meta or {}))
+        return chain.run(on_level)
 
 
 class _Chain:
@@ -95,14 +101,16 @@ class _Chain:
         trainer: LevelTrainer,
         config_digest: str,
         is_main: bool,
+        meta: dict[str, Any],
     ) -> None:
         self.settings = settings
         self.directory = directory
         self.trainer = trainer
         self.config_digest = config_digest
         self.is_main = is_main
+        self.meta = meta
 
-    def run(self) -> list[LevelResult]:
+    def run(self, on_level: Callable[[LevelResult], None] | None) -> list[LevelResult]:
         results: list[LevelResult] = []
         masks: MaskSet | None = None
         rewind = rewind_digest(self.directory)
@@ -120,6 +128,8 @@ class _Chain:
             results.append(result)
             if self.is_main:
                 write(self.directory / RESULTS, _csv(results))
+                if on_level is not None:
+                    on_level(result)
         return results
 
     def _masks(self, index: int) -> MaskSet:
@@ -248,7 +258,7 @@ class _Chain:
 
     def _meta(self, index: int, rewind: str) -> dict[str, Any]:
         settings = self.settings
-        return {
+        return self.meta | {
             "level": index,
             "nominal_sparsity": sparsity_after(index, settings.amount),
             "rewind": settings.rewind,

@@ -5,30 +5,35 @@ from __future__ import annotations
 import copy
 import secrets
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 from mmengine.dist import barrier, broadcast_object_list, is_main_process
-from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmengine.runner.utils import set_random_seed
 from torch import Tensor, nn
 
 from lth_core.errors import ConfigError
 from lth_core.imp import IMPSettings, Level, LevelResult, Point, Trained, run_imp
-from lth_core.imp.directory import stored_settings
+from lth_core.imp.directory import level_directory, stored_settings
 from lth_core.masks import MaskSet
 from lth_core.openmmlab.levels import BeginAgain, LevelHook, hand_over
 from lth_core.openmmlab.models import build_model
+from lth_core.openmmlab.naming import MASK_NAME, WEIGHTS_NAME, names_of_chain
 from lth_core.openmmlab.ranking import criterion_on
+from lth_core.openmmlab.recording import record
 from lth_core.openmmlab.reinit import build_fresh, loads_pretrained
 from lth_core.openmmlab.resuming import clear, last_whole
+from lth_core.openmmlab.settings import parse_record
 from lth_core.randomness import isolated
+from lth_core.results import DENSE
 from lth_core.scope import common_prefix, locate, prunable, unwrap
 from lth_core.weights import snapshot
 
-_UNRELATED = ("work_dir", "launcher", "resume", "log_level", "visualizer", "experiment_name", "imp")
+_UNRELATED = ("work_dir", "launcher", "resume", "log_level", "visualizer", "experiment_name", "imp",
+              "record")  # fmt: skip
 """Config keys that do not change a run's results."""
 
 
@@ -44,6 +49,7 @@ class IMPChain:
         self.cfg = cfg
         self.settings = settings
         self.work_dir = Path(cfg.work_dir)
+        self.names = names_of_chain(cfg, parse_record(cfg.get("record")), settings)
         _require_matching_start(cfg, settings)
 
     def train(self) -> list[LevelResult]:
@@ -60,7 +66,19 @@ class IMPChain:
             _Trainer(self.cfg, self.settings),
             config,
             is_main=is_main_process(),
+            meta={MASK_NAME: self.names.mask, WEIGHTS_NAME: self.names.weights},
+            on_level=self._record,
         )
+
+    def _record(self, level: LevelResult) -> None:
+        """Adds a finished level to the chain's file of results."""
+        names = replace(self.names, level=level.index, sparsity=level.sparsity)
+        if level.sparsity == 0:
+            if level.index > 0:  # too few weights for a prune to remove one: dense once more
+                return
+            names = replace(names, mask=DENSE)
+        place = level_directory(self.work_dir, level.index)
+        record(self.work_dir, place, names, self.cfg.randomness.seed, level.metrics)
 
 
 class _Trainer:
@@ -98,9 +116,8 @@ class _Trainer:
         elif is_main_process():
             clear(level.directory)
         barrier()
-        metrics = LastMetrics()
         hook = LevelHook(level, self.rewind_at, to_dense=self.settings.rewind == "dense")
-        runner = LTHRunner.from_cfg(cfg, (hook, metrics))
+        runner = LTHRunner.from_cfg(cfg, (hook,), recorded=False)
         if "schedule" in self.settings.carried and self.settings.rewind != "none":
             levels = self.settings.rounds + (self.settings.first_prune == "after")
             runner.schedule_trainings = levels
@@ -113,7 +130,7 @@ class _Trainer:
         prefix, twins = locate(runner.model, level.masks)
         return Trained(
             snapshot(runner.model),
-            metrics.last,
+            runner.metrics.last,
             (prefix, *twins),
             carried,
             unwrap(runner.model),
@@ -154,26 +171,6 @@ def _evaluate_start(runner: Runner, level: Level) -> None:
         level.save_rewind(snapshot(runner.model))
     if runner._val_loop is not None:
         runner.val()
-
-
-class LastMetrics(Hook):
-    """Remembers a training's last validation, or its last losses if it has none."""
-
-    def __init__(self) -> None:
-        self.last: dict[str, float] = {}
-
-    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        """Keeps the metrics."""
-        self.last = {key: float(value) for key, value in (metrics or {}).items()}
-
-    def after_train(self, runner: Runner) -> None:
-        """Without a validation, keeps the mean of the last losses."""
-        if not self.last:
-            self.last = {
-                key.removeprefix("train/"): float(buffer.mean(window_size=50))
-                for key, buffer in runner.message_hub.log_scalars.items()
-                if key.startswith("train/") and "loss" in key
-            }
 
 
 def _fix_seed(cfg: Config, directory: Path) -> None:

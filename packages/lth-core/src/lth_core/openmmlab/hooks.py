@@ -111,6 +111,7 @@ class TicketHook(MaskHook):
     """Trains from a ticket: the config key ``ticket``.
 
     Attributes:
+        origin: The ticket as its file holds it, but without weights that are not wanted.
         report: What was matched, once a fresh training has begun.
 
     Raises:
@@ -123,10 +124,11 @@ class TicketHook(MaskHook):
         ticket = Ticket.load(settings.path)
         if settings.weights in (KEEP, REINIT):
             ticket.weights = None
+        self.origin = ticket
         masks = settings.variant.derive(ticket.masks) if settings.variant else ticket.masks
-        if settings.weights not in (None, KEEP, REINIT):
-            ticket.weights = load_backbone(str(settings.weights))
-        self.ticket = Ticket(masks, ticket.weights, ticket.meta)
+        given = settings.weights not in (None, KEEP, REINIT)
+        weights = load_backbone(str(settings.weights)) if given else ticket.weights
+        self.ticket = Ticket(masks, weights, ticket.meta)
         self.settings = settings
         super().__init__(self.ticket.masks)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import difflib
 import itertools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,9 @@ from lth_core.files import publish
 from lth_core.openmmlab.compat import processes
 from lth_core.openmmlab.compat.checkpoints import PlainCheckpointHook
 from lth_core.openmmlab.hooks import TicketHook
+from lth_core.openmmlab.naming import Names, names_of_training
 from lth_core.openmmlab.preflight import missing_files
+from lth_core.openmmlab.recording import ClockHook, LastMetrics, record
 from lth_core.openmmlab.reinit import loads_pretrained
 from lth_core.openmmlab.resuming import (
     ResumeHook,
@@ -33,9 +36,9 @@ from lth_core.openmmlab.resuming import (
     remove_parts,
 )
 from lth_core.openmmlab.sampling import end_workers, seed_loader
-from lth_core.openmmlab.settings import parse_imp, parse_ticket
+from lth_core.openmmlab.settings import parse_imp, parse_record, parse_ticket
 
-KEYS = ("ticket", "imp")
+KEYS = ("ticket", "imp", "record")
 _COUNTER = itertools.count()
 
 
@@ -47,18 +50,23 @@ class LTHRunner(Runner):
         schedule_trainings: How many trainings of this length one schedule is spread over; more
             than one in a chain that carries its schedule from level to level.
         missing: What training would need and is not there, a line for each file.
+        metrics: What its training has come to so far.
     """
 
     schedule_trainings: int = 1
     missing: tuple[str, ...] = ()
+    metrics: LastMetrics
+    _names: Callable[[], Names] | None = None
 
     @classmethod
-    def from_cfg(cls, cfg: Config, hooks: tuple[Hook, ...] = ()) -> Any:
+    def from_cfg(cls, cfg: Config, hooks: tuple[Hook, ...] = (), recorded: bool = True) -> Any:
         """Builds what trains ``cfg``: a runner, or with ``imp`` a whole chain of them.
 
         Args:
             cfg: A complete config. Not changed.
             hooks: Further hooks, already built.
+            recorded: Whether a training writes what it comes to into its file of results; the
+                levels of a chain leave that to the chain.
 
         Returns:
             An object with ``train()``.
@@ -74,6 +82,8 @@ class LTHRunner(Runner):
         reject_misspelt_keys(cfg)
         processes.start(cfg.get("launcher", "none"), cfg.get("env_cfg", {}))
         ticket, imp = cfg.get("ticket"), cfg.get("imp")
+        names = parse_record(cfg.get("record"))
+        asked = copy.deepcopy(cfg)
         if ticket is not None and imp is not None:
             raise ConfigError(
                 "the config has both ticket and imp; train from a ticket, or find tickets"
@@ -81,6 +91,7 @@ class LTHRunner(Runner):
         if imp is not None:
             return IMPChain(cfg, parse_imp(imp))
         settings = None if ticket is None else parse_ticket(ticket)
+        hook: TicketHook | None = None
         missing = () if settings is None else tuple(missing_files(settings))
         if settings is not None and not missing:
             hook = TicketHook(settings)
@@ -95,8 +106,14 @@ class LTHRunner(Runner):
             cfg.visualizer.name = cfg.experiment_name
         runner = super().from_cfg(cfg)
         runner.missing = missing
-        for hook in (PlainCheckpointHook(), StreamsHook(), *hooks, ResumeHook()):
-            runner.register_hook(hook)
+        runner.metrics, clock = LastMetrics(), ClockHook()
+        own = (PlainCheckpointHook(), StreamsHook(), *hooks, runner.metrics, clock, ResumeHook())
+        for each in own:
+            runner.register_hook(each)
+        if recorded:
+            runner._names = lambda: names_of_training(
+                asked, names, settings, hook and hook.origin, hook and hook.masks
+            )
         return runner
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
@@ -135,7 +152,9 @@ class LTHRunner(Runner):
         return built if seed is None else seed_loader(built, seed, get_rank())
 
     def train(self) -> nn.Module:
-        """As mmengine's; afterwards, also after an error, no worker of a data loader is left.
+        """As mmengine's; what it came to goes into the work directory's file of results.
+
+        Afterwards, also after an error, no worker of a data loader is left.
 
         Raises:
             ConfigError: If the ticket, or what its survivors start from, is missing.
@@ -143,10 +162,14 @@ class LTHRunner(Runner):
         if self.missing:
             raise ConfigError("\n".join(self.missing))
         try:
-            return super().train()
+            model = super().train()
         finally:
             for loop in (self._train_loop, self._val_loop):
                 end_workers(loop)
+        if self._names is not None and is_main_process():
+            place = Path(self.work_dir)
+            record(place, place, self._names(), self.seed, self.metrics.last)
+        return model
 
     def _build_param_scheduler(self, scheduler: Any, optim_wrapper: Any) -> list[Any]:
         """As mmengine's, but a schedule without an end ends with the last of its trainings."""

@@ -1,4 +1,4 @@
-"""The two config keys, ``ticket`` and ``imp``, checked at the door: unknown fields are errors."""
+"""The config keys ``ticket``, ``imp`` and ``record``: what is not known is an error."""
 
 from __future__ import annotations
 
@@ -73,6 +73,43 @@ class TicketSettings:
                 "its file; name a checkpoint in ticket.weights, 'keep' for the model's own or "
                 "'reinit' for fresh ones"
             )
+
+
+@dataclass(frozen=True)
+class RecordSettings:
+    """``record = dict(task=..., weights=..., mask=...)``: names in files of results.
+
+    Args:
+        task: What is trained; by default the data set's and the model's names.
+        weights: What it starts from; by default the checkpoint's name, or ``random``.
+        mask: Where the mask comes from; by default what the ticket says of itself.
+
+    Raises:
+        ConfigError: If a field is malformed.
+    """
+
+    task: str | None = None
+    weights: str | None = None
+    mask: str | None = None
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if value is not None and not (isinstance(value, str) and value.strip()):
+                raise ConfigError(f"record.{each.name} is {value!r}; use a name, or None")
+
+
+def parse_record(value: Any) -> RecordSettings:
+    """The settings in a config's ``record``; None for a config that has none.
+
+    Raises:
+        ConfigError: If it is not a dict, or has unknown or malformed fields.
+    """
+    return (
+        RecordSettings()
+        if value is None
+        else _strict(RecordSettings, _plain(value, "record"), "record")
+    )
 
 
 def parse_ticket(value: Any) -> TicketSettings:

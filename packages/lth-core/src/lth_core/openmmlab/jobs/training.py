@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping, MutableSequence
 from dataclasses import dataclass
@@ -15,16 +14,14 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 from lth_core.errors import LTHError
-from lth_core.openmmlab.chain import LastMetrics
 from lth_core.openmmlab.hooks import MaskHook
 from lth_core.openmmlab.jobs.job import Job, LevelRow, Outcome
 from lth_core.openmmlab.launch import build_runner
+from lth_core.openmmlab.recording import read_seconds
 from lth_core.pruning import sparsity_after
 
 CHECKPOINT = "final.pth"
 """The trained weights of every training, in its directory."""
-
-SECONDS = "seconds.json"
 
 LAST_ONLY: Mapping[str, Any] = {
     # One checkpoint at the end, without the optimizer: nothing shorter than a minute is worth more.
@@ -57,21 +54,14 @@ class Progress:
 
 @HOOKS.register_module()
 class JobProgressHook(Hook):
-    """Tells the main process how far a training is, and notes how long each takes.
+    """Tells the main process how far a training is.
 
     Args:
         rounds: Of the chain that the training is a level of, if it is.
     """
 
-    priority = "LOWEST"  # after_train comes when the last validation is over
-
     def __init__(self, rounds: int | None = None) -> None:
         self.rounds = rounds
-        self.begun = 0.0
-
-    def before_train(self, runner: Runner) -> None:
-        """Starts the clock."""
-        self.begun = time.perf_counter()
 
     def after_train_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
         """Tells how much is done."""
@@ -79,11 +69,6 @@ class JobProgressHook(Hook):
         if self.rounds is not None:
             done = (int(Path(runner.work_dir).name[-2:]) + done) / (self.rounds + 1)
         Progress.set(done)
-
-    def after_train(self, runner: Runner) -> None:
-        """Notes how long it took."""
-        seconds = time.perf_counter() - self.begun
-        (Path(runner.work_dir) / SECONDS).write_text(json.dumps(seconds))
 
 
 @dataclass(frozen=True)
@@ -130,14 +115,14 @@ class Training(Job):
         """
         begun = time.perf_counter()
         _prepare(cfg, self.options, files, directory)
-        last = LastMetrics()
-        runner = build_runner(cfg, (last,))
+        runner = build_runner(cfg)
         runner.train()
-        if self.measure.metric not in last.last:
+        metrics: dict[str, float] = runner.metrics.last
+        if self.measure.metric not in metrics:
             raise LTHError(f"{self.config} measured no {self.measure.metric}")
         masks = next((hook.masks for hook in runner.hooks if isinstance(hook, MaskHook)), None)
         sparsity = masks.sparsity if masks is not None else 0.0
-        return Outcome(last.last, time.perf_counter() - begun, sparsity)
+        return Outcome(metrics, time.perf_counter() - begun, sparsity)
 
     def text(self, outcome: Outcome) -> str:
         """The number that it is measured by."""
@@ -167,7 +152,7 @@ class Chain(Job):
             if self.measure.metric not in level.metrics:
                 raise LTHError(f"{self.config} measured no {self.measure.metric}")
             at = directory / f"level_{level.index:02d}"
-            seconds = json.loads((at / SECONDS).read_text())
+            seconds = read_seconds(at) or 0.0
             rows.append(LevelRow(level.index, level.sparsity, level.metrics, seconds))
         return Outcome({}, sum(row.seconds for row in rows), rows[-1].sparsity, tuple(rows))
 

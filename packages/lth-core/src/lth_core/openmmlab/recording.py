@@ -1,0 +1,140 @@
+"""What a training came to, and how long it took: measured, and written to files of results."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from lth_core import results
+from lth_core.files import write_atomic
+from lth_core.openmmlab.naming import Names
+from lth_core.results import Result
+
+SECONDS = "seconds.json"
+"""File in a training's directory: how long it took."""
+
+SECONDS_KEY = "lth_seconds"
+"""Key of a checkpoint: how long the training had taken when it was written."""
+
+
+class LastMetrics(Hook):
+    """Remembers a training's last validation, or its last losses if it has none."""
+
+    def __init__(self) -> None:
+        self.last: dict[str, float] = {}
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        """Keeps the metrics."""
+        self.last = {key: float(value) for key, value in (metrics or {}).items()}
+
+    def after_train(self, runner: Runner) -> None:
+        """Without a validation, keeps the mean of the last losses."""
+        if not self.last:
+            self.last = {
+                key.removeprefix("train/"): float(buffer.mean(window_size=50))
+                for key, buffer in runner.message_hub.log_scalars.items()
+                if key.startswith("train/") and "loss" in key
+            }
+
+
+class ClockHook(Hook):
+    """Notes how long a training takes, over all the pieces that it was done in.
+
+    Of a training that was broken off counts what its last checkpoint had taken; what was done
+    after that is done again, and counts once.
+    """
+
+    priority = "LOWEST"  # after_train comes when the last validation is over
+
+    def __init__(self) -> None:
+        self._before = 0.0
+        self._begun: float | None = None
+
+    @property
+    def seconds(self) -> float:
+        """Wall time until now."""
+        piece = 0.0 if self._begun is None else time.perf_counter() - self._begun
+        return self._before + piece
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        """Takes over what the pieces before have taken."""
+        before = checkpoint.pop(SECONDS_KEY, 0.0)
+        if runner._resume:
+            self._before = float(before)
+
+    def before_train(self, runner: Runner) -> None:
+        """Starts the clock."""
+        self._begun = time.perf_counter()
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        """Keeps the time with the training."""
+        checkpoint[SECONDS_KEY] = self.seconds
+
+    def after_train(self, runner: Runner) -> None:
+        """Writes the time."""
+        if is_main_process():
+            write_atomic(Path(runner.work_dir) / SECONDS, json.dumps(self.seconds) + "\n")
+
+
+def read_seconds(directory: Path) -> float | None:
+    """How long the training in a directory took; None if that is not known."""
+    try:
+        return float(json.loads((directory / SECONDS).read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def record(
+    root: Path, directory: Path, names: Names, seed: int, metrics: Mapping[str, float]
+) -> None:
+    """Adds a training's numbers to its file of results, unless they are there already.
+
+    Args:
+        root: Where the file is.
+        directory: Of the training, in ``root`` or the same.
+        names: What it is called.
+        seed: Of its randomness.
+        metrics: What it came to. Of a training without validation, whose metrics are losses, the
+            total is kept.
+    """
+    file = root / results.FILE
+    wanted = {"loss": metrics["loss"]} if _are_losses(metrics) else metrics
+    seconds = read_seconds(directory)
+    found = [
+        Result(
+            task=names.task,
+            weights=names.weights,
+            mask=names.mask,
+            level=names.level,
+            sparsity=names.sparsity,
+            seed=seed,
+            metric=metric,
+            value=float(value),
+            variant=names.variant,
+            seconds=None if seconds is None else round(seconds, 3),
+            config=names.config,
+            run=directory.relative_to(root).as_posix(),
+        )
+        for metric, value in wanted.items()
+    ]
+    known = {_timeless(each) for each in results.read_file(file)}
+    new = [each for each in found if _timeless(each) not in known]
+    if new:
+        results.append(file, new)
+
+
+def _are_losses(metrics: Mapping[str, float]) -> bool:
+    return "loss" in metrics and all("loss" in name for name in metrics)
+
+
+def _timeless(result: Result) -> str:
+    """All of a result but how long it took; text, since NaN is not equal to itself."""
+    return repr(replace(result, seconds=None))
