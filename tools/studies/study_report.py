@@ -14,8 +14,8 @@ from typing import Any
 import jinja2
 import matplotlib as mpl
 from lth_core.files import write_atomic
-from lth_core.openmmlab.demo.plots import STYLE
 from lth_core.openmmlab.jobs import Job, Measure, Result, clock
+from lth_core.report.drawing import STYLE
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from study_claims import (

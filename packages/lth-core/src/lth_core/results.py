@@ -113,17 +113,19 @@ def append(path: str | Path, results: Iterable[Result]) -> None:
         raise RunError(f"{path} cannot be written: {problem.strerror}") from None
 
 
-def read(places: Sequence[str | Path]) -> list[Result]:
+def read(places: Sequence[str | Path], required: bool = True) -> list[Result]:
     """Reads files of results, and all that lie in directories.
 
     Args:
         places: Files (JSON lines, or CSV with the same columns) and directories.
+        required: Whether each has to hold results.
 
     Returns:
         Their lines, in order; of lines that agree in all but ``value`` and what follows, the last.
 
     Raises:
-        RunError: If a place is missing or holds no results, or a line is malformed.
+        RunError: If a place is missing, or holds none where they are required, or a line is
+            malformed.
     """
     found: dict[tuple[Any, ...], Result] = {}
     for place in map(Path, places):
@@ -132,7 +134,7 @@ def read(places: Sequence[str | Path]) -> list[Result]:
             for result in _read(file):
                 rows += 1
                 found[_identity(result)] = result
-        if not rows:
+        if required and not rows:
             raise RunError(
                 f"{place} holds no results: no {FILE}, and no CSV with the columns "
                 f"{', '.join(_REQUIRED)}"

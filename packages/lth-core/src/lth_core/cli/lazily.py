@@ -21,3 +21,23 @@ def openmmlab(command: str, module: str) -> ModuleType:
             f"lth {command} needs {problem.name}, which is not installed; "
             "install lth-cls, lth-det or lth-seg"
         ) from None
+
+
+def extra(command: str, module: str, name: str) -> ModuleType:
+    """A module that needs an extra of lth-core.
+
+    Args:
+        command: Who asks, for the message.
+        module: Its full name.
+        name: Of the extra.
+
+    Raises:
+        LTHError: If what ``command`` needs is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as problem:
+        raise LTHError(
+            f"lth {command} needs {problem.name}, which is not installed; "
+            f'pip install "lth-core[{name}]"'
+        ) from None

@@ -9,7 +9,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from lth_core.cli.lazily import openmmlab
+from lth_core.cli.lazily import extra, openmmlab
 from lth_core.cli.parser import Parser
 from lth_core.errors import LTHError
 
@@ -22,6 +22,7 @@ COMMANDS = {
     "ticket": "show, compare, count, make, import, export or vary tickets",
     "weights": "convert checkpoints",
     "match": "which tickets match dense, and how sure that is",
+    "report": "curves, verdicts and tickets of runs, as one HTML file",
 }
 
 _OPENMMLAB = {
@@ -62,6 +63,8 @@ def _run(command: str, arguments: list[str]) -> int:
         from lth_core.cli import match
 
         return match.main(arguments)
+    if command == "report":
+        return int(extra(command, "lth_core.cli.report", "report").main(arguments))
     from lth_core.cli import tickets
 
     return {"ticket": tickets.ticket, "weights": tickets.weights}[command](arguments)

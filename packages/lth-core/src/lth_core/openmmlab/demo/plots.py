@@ -11,30 +11,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lth_core.openmmlab.demo.plan import PRETRAININGS
+from lth_core.report.drawing import STYLE
 
 if TYPE_CHECKING:
     from lth_core.openmmlab.demo.report import Row
 
 COLOURS = {"labels": "#0072b2", "simclr": "#d55e00", "mocov2": "#009e73"}
 """Of pre-trainings; told apart by most colour-blind people too."""
-
-STYLE = {
-    "svg.fonttype": "none",  # text stays text: small files, and searchable
-    "font.family": "sans-serif",
-    "font.sans-serif": ["Helvetica", "Arial", "Liberation Sans", "DejaVu Sans"],
-    "font.size": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": "#8a94a6",
-    "axes.labelcolor": "#3c4657",
-    "axes.grid": True,
-    "grid.color": "#e6e9ef",
-    "xtick.color": "#5b6678",
-    "ytick.color": "#5b6678",
-    "lines.linewidth": 1.8,
-    "legend.frameon": False,
-}
-"""Of all drawings, as settings of matplotlib."""
 
 
 def curve(rows: Sequence[Row], label: str, name: str) -> str:

@@ -1,0 +1,22 @@
+"""Which builders make a page, in its order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lth_core.report.material import Material
+from lth_core.report.provenance import provenance
+from lth_core.report.section import Builder, Section
+from lth_core.report.summary import summary
+
+BUILDERS: tuple[Builder, ...] = (summary, provenance)
+
+
+def build(material: Material, builders: Sequence[Builder] = BUILDERS) -> list[Section]:
+    """The sections of a page.
+
+    Args:
+        material: What was found.
+        builders: In the order of their sections.
+    """
+    return [section for builder in builders for section in builder(material)]
