@@ -15,9 +15,10 @@ from mmengine.runner import Runner
 from mmengine.runner.utils import set_random_seed
 from torch import Tensor, nn
 
+from lth_core.analysis import similarity
 from lth_core.errors import ConfigError
 from lth_core.imp import IMPSettings, Level, LevelResult, Point, Trained, run_imp
-from lth_core.imp.directory import level_directory, stored_settings
+from lth_core.imp.directory import TICKET, level_directory, stored_settings
 from lth_core.masks import MaskSet
 from lth_core.openmmlab.levels import BeginAgain, LevelHook, hand_over
 from lth_core.openmmlab.models import build_model
@@ -30,6 +31,7 @@ from lth_core.openmmlab.settings import parse_record
 from lth_core.randomness import isolated
 from lth_core.results import DENSE
 from lth_core.scope import common_prefix, locate, prunable, unwrap
+from lth_core.ticket import Ticket
 from lth_core.weights import snapshot
 
 _UNRELATED = ("work_dir", "launcher", "resume", "log_level", "visualizer", "experiment_name", "imp",
@@ -87,6 +89,7 @@ class _Trainer:
     def __init__(self, cfg: Config, settings: IMPSettings) -> None:
         self.cfg = cfg
         self.settings = settings
+        self.work_dir = Path(cfg.work_dir)
         self.rewind_at = Point.parse(settings.rewind_at) if settings.rewind_at else None
 
     def scope(self, settings: IMPSettings) -> MaskSet:
@@ -117,6 +120,9 @@ class _Trainer:
             clear(level.directory)
         barrier()
         hook = LevelHook(level, self.rewind_at, to_dense=self.settings.rewind == "dense")
+        if level.index > 0:
+            before = Ticket.load(level_directory(self.work_dir, level.index - 1) / TICKET).masks
+            hook.churn = similarity(before, level.masks).hamming
         runner = LTHRunner.from_cfg(cfg, (hook,), recorded=False)
         if "schedule" in self.settings.carried and self.settings.rewind != "none":
             levels = self.settings.rounds + (self.settings.first_prune == "after")

@@ -32,12 +32,22 @@ class MaskHook(Hook):
 
     Subclasses say what the model starts from (:meth:`start`). When a training is resumed the
     weights come from its checkpoint, which must carry the same masks.
+
+    Sparsity and churn are logged beside the loss, those of single layers where mmengine's
+    visualization backends write to (TensorBoard, W&B ...). Masks do not change while a model
+    trains, so nothing of it is done at each step.
+
+    Attributes:
+        masks: By name, relative to the backbone.
+        churn: Fraction of the weights that the mask treats otherwise than the one before it did.
+        link: What keeps the masks, while there is a training.
     """
 
     priority = "VERY_LOW"  # after hooks that change weights or build averaged copies
 
     def __init__(self, masks: MaskSet) -> None:
         self.masks = masks
+        self.churn = 0.0
         self.link: Link | None = None
         self._resumed = False
 
@@ -61,6 +71,9 @@ class MaskHook(Hook):
             f"{self.masks.kept:,} of {self.masks.total:,}, sparsity "
             f"{100 * self.masks.sparsity:.2f} %, digest {self.masks.digest()[:12]}"
         )
+        for name, value in (("sparsity", self.masks.sparsity), ("mask_churn", self.churn)):
+            runner.message_hub.update_scalar(f"train/{name}", value)
+        self._show_layers(runner)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Refuses to resume from a checkpoint of other masks."""
@@ -89,8 +102,14 @@ class MaskHook(Hook):
     def after_train(self, runner: Runner) -> None:
         """Asserts exact zeros, and lets the model go."""
         self._check()
+        self._show_layers(runner)
         if self.link is not None:
             self.link.detach()
+
+    def _show_layers(self, runner: Runner) -> None:
+        layers = self.masks.layer_sparsity()
+        shown = {f"sparsity/{name.removesuffix('.weight')}": s for name, s in layers.items()}
+        runner.visualizer.add_scalars(shown, step=runner.iter)
 
     def _check(self) -> None:
         if self.link is not None:
