@@ -126,6 +126,11 @@ class Universal:
     by_test: float | None
 
 
+def percent(sparsity: float | None) -> str:
+    """A sparsity to show, or that there is none."""
+    return "none" if sparsity is None else f"{100 * sparsity:.2f} %"
+
+
 def match(
     results: Iterable[Result], alpha: float = ALPHA, margin: float | None = None
 ) -> list[Match]:

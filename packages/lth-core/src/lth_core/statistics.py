@@ -20,6 +20,13 @@ class Spread:
     deviation: float
     count: int
 
+    def __str__(self) -> str:
+        """Such as ``91.56 ± 2.3 (3)``, the count in brackets."""
+        if not self.count:
+            return "none"
+        deviation = "" if math.isnan(self.deviation) else f" ± {self.deviation:.2g}"
+        return f"{self.mean:.4g}{deviation} ({self.count})"
+
 
 @dataclass(frozen=True)
 class Interval:

@@ -16,8 +16,7 @@ from rich.text import Text
 from lth_core import results
 from lth_core.cli.parser import Parser
 from lth_core.errors import RunError
-from lth_core.matching import ALPHA, Match, Universal, match, universal
-from lth_core.statistics import Spread
+from lth_core.matching import ALPHA, Match, Universal, match, percent, universal
 
 _EPILOG = """
 A level matches by the papers' rule if its mean is not more than one standard deviation of dense
@@ -105,9 +104,9 @@ def _families(matches: Sequence[Match]) -> Table:
         table.add_row(
             Text(f"{each.family.task}, {each.family.metric}"),
             Text(_ticket(each)),
-            _number(each.dense),
-            _sparsity(each.by_rule),
-            _sparsity(each.by_test),
+            str(each.dense),
+            percent(each.by_rule),
+            percent(each.by_test),
             f"{min(powers):.2f}" if powers else "",
             str(max(seeds)) if seeds else "",
         )
@@ -123,8 +122,8 @@ def _levels(each: Match) -> Table:
         rule = "" if level.rule is None else "matches" if level.rule else "does not"
         table.add_row(
             str(level.level),
-            _sparsity(level.sparsity),
-            _number(level.found),
+            percent(level.sparsity),
+            str(level.found),
             f"{level.gain:+.4g}",
             rule,
             level.verdict,
@@ -141,7 +140,7 @@ def _universal(found: Sequence[Universal]) -> Table:
         table.add_column(column, justify="right")
     for each in found:
         name = " ".join(filter(None, (each.mask, each.variant, "from", each.weights)))
-        row = (str(len(each.tasks)), _sparsity(each.by_rule), _sparsity(each.by_test))
+        row = (str(len(each.tasks)), percent(each.by_rule), percent(each.by_test))
         table.add_row(Text(name), *row)
     return table
 
@@ -153,17 +152,6 @@ def _ticket(each: Match) -> str:
 
 def _name(each: Match) -> str:
     return f"{each.family.task}, {each.family.metric}, {_ticket(each)}"
-
-
-def _number(found: Spread) -> str:
-    if not found.count:
-        return "none"
-    deviation = "" if math.isnan(found.deviation) else f" ± {found.deviation:.2g}"
-    return f"{found.mean:.4g}{deviation} ({found.count})"
-
-
-def _sparsity(value: float | None) -> str:
-    return "none" if value is None else f"{100 * value:.2f} %"
 
 
 def _plain(value: Any) -> Any:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from lth_core.report.curves import curves
 from lth_core.report.material import Material
+from lth_core.report.numbers import numbers
 from lth_core.report.provenance import provenance
 from lth_core.report.section import Builder, Section
 from lth_core.report.summary import summary
+from lth_core.report.verdicts import verdicts
 
-BUILDERS: tuple[Builder, ...] = (summary, provenance)
+BUILDERS: tuple[Builder, ...] = (summary, curves, verdicts, numbers, provenance)
 
 
 def build(material: Material, builders: Sequence[Builder] = BUILDERS) -> list[Section]:
