@@ -39,9 +39,9 @@ _LOOKS = {MATCHES: GOOD, WORSE: BAD}
 _NOTE = (
     "A level matches by the papers' rule if its mean is not more than one standard deviation of "
     "the dense runs below theirs, which says nothing of chance. By the test (Welch's, one-sided, "
-    f"Holm's method over a family's levels, at {ALPHA:g}) it matches if it is shown to be less than "
-    "the margin worse, is worse if it is shown to be worse, and is undecided otherwise. Power is how "
-    "likely a level truly as good as dense would have been shown to match; where it is low, "
+    f"Holm's method over a family's levels, at {ALPHA:g}) it matches if it is shown to be less "
+    "than the margin worse, is worse if it is shown to be worse, and is undecided otherwise. Power "
+    "is how likely a level truly as good as dense would have been shown to match; where it is low, "
     "undecided means little."
 )
 
