@@ -172,6 +172,16 @@ def test_a_diverged_run_does_not_match() -> None:
     assert dense.dense.count == 2
 
 
+def test_configs_that_differ_are_told() -> None:
+    a, b = "a" * 64, "b" * 64
+    same = judged(runs(DENSE, config=a), runs(DENSE, 1, config=a), runs(DENSE, 2))
+    assert same.notes == ()  # what has no digest says nothing
+    mixed = judged(runs(DENSE, config=a), runs(DENSE, 1, config=b), runs(DENSE, 2, config=a))
+    (note,) = mixed.notes
+    assert note.startswith("runs with 2 different configs are compared: ")
+    assert note.endswith(": aaaaaaaa of dense, level 2; bbbbbbbb of level 1")
+
+
 def test_runs_without_any_spread() -> None:
     found = judged(runs((5.0, 5.0)), runs((5.0, 5.0), 1), runs((4.0, 4.0), 2))
     assert [(level.rule, level.verdict) for level in found.levels] == [

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import itertools
 import json
 import math
 import multiprocessing
+import os
+import resource
+import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -147,3 +152,105 @@ def test_no_place_to_write_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "results.jsonl").mkdir()
     with pytest.raises(RunError, match="cannot be written: Is a directory"):
         append(tmp_path / "results.jsonl", [result()])
+
+
+def _in_a_process(target: Any, *args: Any) -> int | None:
+    """Runs it in a process of its own; returns its exit code, negative if a signal ended it."""
+    process = multiprocessing.get_context("fork").Process(target=target, args=args)
+    process.start()
+    process.join(60)
+    assert process.exitcode is not None, "it hangs"
+    return process.exitcode
+
+
+def _killed_at(call: str, path: str) -> None:
+    setattr(os, call, lambda *args: os.kill(os.getpid(), signal.SIGKILL))
+    append(path, [result(seed=1)])
+
+
+@pytest.mark.parametrize(("call", "seeds"), [("pread", [0, 2]), ("fsync", [0, 1, 2])])
+def test_a_writer_killed_with_the_lock_keeps_nobody_out(
+    call: str, seeds: list[int], tmp_path: Path
+) -> None:
+    file = tmp_path / "results.jsonl"
+    append(file, [result()])
+    assert _in_a_process(_killed_at, call, str(file)) == -signal.SIGKILL
+    assert _in_a_process(append, str(file), [result(seed=2)]) == 0
+    assert [r.seed for r in read([file])] == seeds
+
+
+def _write_until_killed(path: str, seed: int) -> None:
+    for level in itertools.count(1):
+        append(path, [result(seed=seed, level=level, task="t" * 3000)])
+
+
+def test_killed_writers_spoil_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "results.jsonl"
+    context = multiprocessing.get_context("fork")
+    doomed = [context.Process(target=_write_until_killed, args=(str(file), s)) for s in range(4)]
+    for process in doomed:
+        process.start()
+    for process, size in zip(doomed, (40_000, 90_000, 130_000, 180_000), strict=True):
+        while not file.exists() or file.stat().st_size < size:
+            assert any(each.is_alive() for each in doomed)
+            time.sleep(0.001)
+        process.kill()
+        process.join()
+    append(file, [result(seed=9)])
+    found = read([file])
+    assert found[-1].seed == 9
+    for seed in range(4):  # whatever a writer has written before its end is there
+        levels = [r.level for r in found if r.seed == seed]
+        assert levels == list(range(1, len(levels) + 1))
+        assert levels
+
+
+def _where_room_ends(path: str, room: int) -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
+    with pytest.raises(RunError, match=r"results\.jsonl cannot be written: File too large$"):
+        append(path, [result(seed=1), result(seed=2)])
+
+
+@pytest.mark.parametrize("more", [0, 1, 100, 300])
+def test_a_full_disk_is_one_line_and_costs_no_other_line(more: int, tmp_path: Path) -> None:
+    file = tmp_path / "results.jsonl"
+    append(file, [result()])
+    line = file.read_bytes()
+    assert _in_a_process(_where_room_ends, str(file), len(line) + more) == 0
+    assert file.read_bytes().startswith(line)
+    append(file, [result(seed=3)])
+    # Each line is as long as the first, so of the two a whole one fits into the last room.
+    assert [r.seed for r in read([file])] == ([0, 1, 3] if more >= len(line) else [0, 3])
+
+
+def _as_nobody(path: Path) -> None:
+    os.chdir(path)
+    if os.geteuid() == 0:
+        os.setuid(65534)
+    with pytest.raises(RunError, match=r"results\.jsonl cannot be written: Permission denied$"):
+        append("results.jsonl", [result()])
+
+
+def test_a_directory_that_is_read_only_is_one_line(tmp_path: Path) -> None:
+    tmp_path.chmod(0o555)
+    try:
+        assert _in_a_process(_as_nobody, tmp_path) == 0
+    finally:
+        tmp_path.chmod(0o755)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_table_above_files_of_results_is_no_second_account(tmp_path: Path) -> None:
+    append(tmp_path / "study" / "seed_0" / "results.jsonl", [result()])
+    header, row = (",".join(map(str, each)) for each in zip(*_columns(metric="acc"), strict=True))
+    for folder in ("study", "other"):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        (tmp_path / folder / "results.csv").write_text(f"{header}\n{row}\n")
+    assert [r.metric for r in read([tmp_path])] == ["accuracy", "acc"]
+    assert [r.metric for r in read([tmp_path / "study"])] == ["accuracy"]
+    assert [r.metric for r in read([tmp_path / "study" / "results.csv"])] == ["acc"]
+
+
+def _columns(**changes: Any) -> list[tuple[str, Any]]:
+    found = dataclasses.asdict(result(**changes))
+    return [(name, value) for name, value in found.items() if value not in (None, "")]

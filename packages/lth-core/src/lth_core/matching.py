@@ -14,7 +14,7 @@ been shown to match, with these seeds and this spread: where it is low, undecide
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from scipy import stats  # type: ignore[import-untyped]
@@ -270,6 +270,7 @@ def _judge(
     counts = {each.found.count + each.lost for each in levels}
     if len(counts) > 1:
         notes.append(f"levels have {min(counts)} to {max(counts)} runs")
+    notes += _other_configs([*dense_runs, *(run for each in levels for run in runs[each.level])])
     return Match(
         family,
         dense,
@@ -279,6 +280,17 @@ def _judge(
         max((each.sparsity for each in levels if each.verdict == MATCHES), default=None),
         tuple(notes),
     )
+
+
+def _other_configs(runs: Iterable[Result]) -> Iterator[str]:
+    """Says so if runs that are compared have been trained with different configs."""
+    where: dict[str, dict[str, None]] = {}
+    for run in runs:
+        if run.config:
+            where.setdefault(run.config, {})["dense" if run.dense else f"level {run.level}"] = None
+    if len(where) > 1:
+        told = "; ".join(f"{config[:8]} of {', '.join(of)}" for config, of in where.items())
+        yield f"runs with {len(where)} different configs are compared: {told}"
 
 
 def _spread(values: Sequence[float]) -> Spread:

@@ -101,10 +101,12 @@ def append(path: str | Path, results: Iterable[Result]) -> None:
     text = "".join(json.dumps(dataclasses.asdict(result)) + "\n" for result in results)
     try:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        with open(path, "ab") as file:
+        with open(path, "ab+") as file:
             fcntl.lockf(file, fcntl.LOCK_EX)
-            # A line that a crash has cut short must not swallow the first of these.
-            if file.tell() and not _ends_a_line(path):
+            # A line that a crash has cut short must not swallow the first of these. Looked for
+            # through the same descriptor: to close another one of this file gives up the lock.
+            end = file.seek(0, os.SEEK_END)
+            if end and os.pread(file.fileno(), 1, end - 1) != b"\n":
                 text = "\n" + text
             file.write(text.encode())
             file.flush()
@@ -115,6 +117,8 @@ def append(path: str | Path, results: Iterable[Result]) -> None:
 
 def read(places: Sequence[str | Path], required: bool = True) -> list[Result]:
     """Reads files of results, and all that lie in directories.
+
+    In a directory, a table above files of results is passed over: it sums up the same trainings.
 
     Args:
         places: Files (JSON lines, or CSV with the same columns) and directories.
@@ -159,9 +163,11 @@ def _identity(result: Result) -> tuple[Any, ...]:
 
 def _files(place: Path) -> Iterator[Path]:
     if place.is_dir():
-        yield from sorted(place.rglob(FILE))
+        files = sorted(place.rglob(FILE))
+        yield from files
+        above = {folder for file in files for folder in file.parents}
         for table in sorted(place.rglob("*.csv")):
-            if _is_table(table):
+            if table.parent not in above and _is_table(table):
                 yield table
     elif place.is_file():
         yield place
@@ -222,9 +228,3 @@ def _result(row: Any, where: str) -> Result:
         return Result(**values)
     except (ValueError, TypeError, KeyError, RunError) as problem:
         raise RunError(f"{where} is malformed: {problem}") from None
-
-
-def _ends_a_line(path: str | Path) -> bool:
-    with open(path, "rb") as file:
-        file.seek(-1, os.SEEK_END)
-        return file.read(1) == b"\n"
