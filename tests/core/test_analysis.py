@@ -171,6 +171,27 @@ def test_kernel_map_has_every_kernel_once(masks: lth.MaskSet, columns: int) -> N
     assert starts == [("layer1", 0)]
 
 
+@given(mask_sets())
+def test_map_of_spatial_kernels_leaves_single_weights_out(masks: lth.MaskSet) -> None:
+    picture, starts = analysis.kernel_map(masks, 6, spatial=True)
+    alone, _ = analysis.kernel_map(lth.MaskSet({NAMES[0]: masks[NAMES[0]]}), 6)
+    assert np.array_equal(picture, alone)
+    assert starts == [("layer1", 0)]
+
+
+@given(mask_sets())
+def test_kept_weights_of_layers_and_stages(masks: lth.MaskSet) -> None:
+    layers = analysis.kept_by_layer(masks)
+    for name, (kept, total) in layers.items():
+        entries = masks[name].flatten().tolist()
+        assert (kept, total) == (sum(entries), len(entries))
+    first, second, linear = (layers[name] for name in NAMES)
+    assert analysis.kept_by_stage(layers) == {
+        "layer1": (first[0] + second[0], first[1] + second[1]),
+        "layer2": linear,
+    }
+
+
 def test_collapse_is_an_empty_layer() -> None:
     masks = lth.MaskSet({
         "layer1.10.w": torch.zeros(2, 2, dtype=torch.bool),
@@ -223,6 +244,45 @@ def test_every_kept_weight_is_in_the_histogram() -> None:
     assert found.counts.sum() == 3
     assert (found.counts[0], found.counts[-1]) == (1, 1)  # 2e-12, and 100 in the last
     assert found.edges[[0, -1]] == pytest.approx([1e-12, 10])
+
+
+def test_papers_scope_leaves_out_norms_biases_and_the_classifier() -> None:
+    model = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4), torch.nn.Flatten(),
+        torch.nn.Linear(4, 6), torch.nn.Linear(6, 2),
+    )  # fmt: skip
+    scope = analysis.paper_scope(model.state_dict())
+    assert list(scope) == ["0.weight", "3.weight"]
+    assert scope.sparsity == 0
+
+
+@given(mask_sets(), st.integers(2, 12))
+def test_sorted_magnitudes_are_the_kept_ones_in_order(masks: lth.MaskSet, points: int) -> None:
+    generator = torch.Generator().manual_seed(1)
+    weights = {f"backbone.{n}": torch.randn(m.shape, generator=generator) for n, m in masks.items()}
+    expected = sorted(
+        abs(value)
+        for name in NAMES
+        for value, kept in zip(
+            weights[f"backbone.{name}"].flatten().tolist(), masks[name].flatten(), strict=True
+        )
+        if kept
+    )
+    shares, values = analysis.sorted_magnitudes(weights, masks, points)
+    if not expected:
+        assert len(shares) == len(values) == 0
+        return
+    ranks = [round(share * (len(expected) - 1)) for share in shares]
+    assert values.tolist() == [expected[rank] for rank in ranks]
+    assert (values[0], values[-1]) == (expected[0], expected[-1])
+
+
+def test_magnitudes_of_other_weights_are_refused() -> None:
+    masks = lth.MaskSet({"a": torch.ones(2, 2, dtype=torch.bool)})
+    with pytest.raises(MaskError, match="a"):
+        analysis.sorted_magnitudes({"b": torch.ones(2, 2)}, masks)
+    with pytest.raises(MaskError, match="a"):
+        analysis.magnitudes({"b": torch.ones(2, 2)}, masks)
 
 
 # Connectivity -------------------------------------------------------------------------------------

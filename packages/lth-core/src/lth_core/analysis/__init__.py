@@ -9,6 +9,8 @@ from lth_core.analysis.kernels import (
     KernelCount,
     collapsed_layers,
     dead_channels,
+    kept_by_layer,
+    kept_by_stage,
     kernel_counts,
     kernel_counts_by_stage,
     kernel_map,
@@ -23,7 +25,13 @@ from lth_core.analysis.similarity import (
     similarity_curves,
     similarity_matrix,
 )
-from lth_core.analysis.weights import Distribution, magnitudes, natural_sparsity
+from lth_core.analysis.weights import (
+    Distribution,
+    magnitudes,
+    natural_sparsity,
+    paper_scope,
+    sorted_magnitudes,
+)
 
 __all__ = [
     "Connectivity",
@@ -36,15 +44,19 @@ __all__ = [
     "dead_channels",
     "expected_by_chance",
     "interpolate",
+    "kept_by_layer",
+    "kept_by_stage",
     "kernel_counts",
     "kernel_counts_by_stage",
     "kernel_map",
     "magnitudes",
     "natural_sparsity",
     "network_order",
+    "paper_scope",
     "require_one_scope",
     "similarity",
     "similarity_curves",
     "similarity_matrix",
+    "sorted_magnitudes",
     "stage_of",
 ]

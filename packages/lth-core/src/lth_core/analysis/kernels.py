@@ -8,7 +8,7 @@ say most of the larger ones; both are given.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -96,12 +96,32 @@ def kernel_counts_by_stage(masks: MaskSet) -> dict[str, KernelCount]:
     return stages
 
 
-def kernel_map(masks: MaskSet, columns: int) -> tuple[np.ndarray, list[tuple[str, int]]]:
+def kept_by_layer(masks: MaskSet) -> dict[str, tuple[int, int]]:
+    """Weights kept and in scope, of every layer by name in the network's order."""
+    return {
+        name: (int(masks[name].count_nonzero()), masks[name].numel())
+        for name in network_order(masks)
+    }
+
+
+def kept_by_stage(layers: Mapping[str, tuple[int, int]]) -> dict[str, tuple[int, int]]:
+    """What :func:`kept_by_layer` has found, added up over the stages of the backbone."""
+    stages: dict[str, tuple[int, int]] = {}
+    for name, (kept, total) in layers.items():
+        before = stages.get(stage_of(name), (0, 0))
+        stages[stage_of(name)] = (before[0] + kept, before[1] + total)
+    return stages
+
+
+def kernel_map(
+    masks: MaskSet, columns: int, spatial: bool = False
+) -> tuple[np.ndarray, list[tuple[str, int]]]:
     """All kernels in the network's order as a picture (paper A, Fig. 7).
 
     Args:
         masks: Of a backbone.
         columns: Width of the picture, in kernels.
+        spatial: Whether kernels of a single weight are left out.
 
     Returns:
         Fraction kept of every kernel, from input to output in rows of ``columns``, float32, NaN
@@ -112,7 +132,7 @@ def kernel_map(masks: MaskSet, columns: int) -> tuple[np.ndarray, list[tuple[str
     seen = 0
     for name in network_order(masks):
         mask = masks[name]
-        if mask.dim() <= 2:
+        if mask.dim() <= 2 or (spatial and mask[0, 0].numel() == 1):
             continue
         stage = stage_of(name)
         if not starts or starts[-1][0] != stage:
