@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lth_core.report.curves import curves
+from lth_core.report.masks import masks
 from lth_core.report.material import Material
 from lth_core.report.numbers import numbers
 from lth_core.report.provenance import provenance
@@ -12,7 +13,7 @@ from lth_core.report.section import Builder, Section
 from lth_core.report.summary import summary
 from lth_core.report.verdicts import verdicts
 
-BUILDERS: tuple[Builder, ...] = (summary, curves, verdicts, numbers, provenance)
+BUILDERS: tuple[Builder, ...] = (summary, curves, verdicts, masks, numbers, provenance)
 
 
 def build(material: Material, builders: Sequence[Builder] = BUILDERS) -> list[Section]:

@@ -185,7 +185,18 @@ class Legend:
     keys: tuple[Key, ...]
 
 
-Part = Text | Facts | Figure | Figures | Table | Download | Fold | Group | Legend
+@dataclass(frozen=True)
+class Swatches:
+    """What colours stand for in the figures that follow.
+
+    Attributes:
+        titles: Of each, in the order of :data:`lth_core.report.drawing.SERIES`.
+    """
+
+    titles: tuple[str, ...]
+
+
+Part = Text | Facts | Figure | Figures | Table | Download | Fold | Group | Legend | Swatches
 
 
 @dataclass(frozen=True)
