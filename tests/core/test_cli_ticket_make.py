@@ -71,6 +71,7 @@ def test_make_keeps_the_largest_of_all_layers(capsys, model):
         "allocation": "global",
         "one_shot": True,
         "source": "w.pth",
+        "weights_name": "w",
         "stem": False,
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 from pathlib import Path
@@ -12,10 +13,18 @@ import pandas as pd
 import pytest
 import torch
 from lth_core import results
+from lth_core.cli.main import main
 from lth_core.errors import ConfigError
 from lth_core.openmmlab import LTHRunner
-from lth_core.openmmlab.naming import comparison_digest, start_of, task_of, variant_name
+from lth_core.openmmlab.naming import (
+    comparison_digest,
+    names_of_chain,
+    start_of,
+    task_of,
+    variant_name,
+)
 from lth_core.openmmlab.recording import record
+from lth_core.openmmlab.settings import RecordSettings, parse_imp
 from lth_core.results import Result
 from lth_core.variant_kinds import make_variant
 from mmengine.config import Config
@@ -70,7 +79,7 @@ def test_a_ticket_is_told_by_what_it_says_of_itself(ticket: Path, tmp_path: Path
     assert (own["weights"], own["mask"], own["level"]) == ("moco", "one-shot magnitude", 5)
     assert own["sparsity"] == loaded.masks.sparsity
     assert (kept["weights"], varied["weights"]) == ("random", "random")
-    assert varied["variant"] == "perturb fraction=0.25"
+    assert varied["variant"] == "perturb fraction=0.25 reinit"
     perturbed = make_variant("perturb", {"fraction": 0.25, "seed": 4}).derive(loaded.masks)
     assert varied["sparsity"] == perturbed.sparsity
     assert len({line["config"] for line in (own, kept, varied)}) == 1
@@ -112,7 +121,10 @@ def test_a_chain_writes_each_level_once(tmp_path: Path) -> None:
     assert [line["run"] for line in found] == ["level_00", "level_01", "level_02"]
     assert [line["value"] for line in found] == [level.metrics["accuracy"] for level in levels]
     assert [line["sparsity"] for line in found] == [0.0, 0.5, 0.75]
-    assert [line["mask"] for line in found] == ["dense", *2 * ["imp on Toy ToyClassifier"]]
+    assert [line["mask"] for line in found] == [
+        "dense",
+        *2 * ["imp on Toy ToyClassifier, amount 0.5"],
+    ]
     assert {line["seed"] for line in found} == {7}
     assert not list(tmp_path.glob("level_*/results.jsonl"))
     train(tmp_path, imp=IMP, randomness={"seed": 7})
@@ -136,7 +148,8 @@ def test_tickets_of_a_chain_name_where_they_come_from(tmp_path: Path) -> None:
     path = tmp_path / "chain" / "level_02" / "ticket.safetensors"
     train(tmp_path / "down", ticket={"path": str(path)}, record={"task": "another"})
     (line,) = lines(tmp_path / "down")
-    assert (line["mask"], line["weights"]) == ("imp on Toy ToyClassifier", "random")
+    mask = "imp on Toy ToyClassifier, amount 0.5"
+    assert (line["mask"], line["weights"]) == (mask, "random")
     assert (line["level"], line["sparsity"]) == (2, 0.75)
 
 
@@ -173,7 +186,6 @@ def test_a_finished_training_that_is_resumed_adds_nothing(tmp_path: Path) -> Non
 def test_a_diverged_training_is_recorded_as_no_number_once(tmp_path: Path) -> None:
     cfg = toy_config(tmp_path)
     from lth_core.openmmlab.naming import names_of_training
-    from lth_core.openmmlab.settings import RecordSettings
 
     names = names_of_training(cfg, RecordSettings())
     for _ in range(2):
@@ -220,6 +232,12 @@ def test_tasks_are_named_by_the_data_inside_of_wrappers(dataset: Any, name: str)
     ("cfg", "name"),
     [
         ({"load_from": "a/b/moco_v2_800ep_pretrain.pth.tar"}, "moco_v2_800ep_pretrain"),
+        ({"load_from": "https://x.org/m/resnet50_8xb32_in1k_20210831-ea4938fc.pth"},
+         "resnet50_8xb32_in1k"),
+        ({"load_from": "resnet50-0676ba61.pth"}, "resnet50"),
+        ({"load_from": "runs/simclr/epoch_200.pth"}, "simclr"),
+        ({"load_from": "runs/chain/level_03/final.pth"}, "chain level_03"),
+        ({"load_from": "final.pth"}, "final"),
         ({"model": {"backbone": loads("torchvision://resnet50")}}, "resnet50"),
         ({"model": {"pretrained": "open-mmlab://resnet50_v1c", "backbone": {}}}, "resnet50_v1c"),
         ({"model": {"neck": loads("n.pth"), "backbone": loads("b.pth")}}, "b"),
@@ -231,6 +249,54 @@ def test_starts_are_named_by_the_checkpoint_that_is_loaded(cfg: Any, name: str) 
     assert start_of(Config(cfg)) == name
 
 
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        ({"type": "mmpretrain.ImageClassifier", "backbone": {"type": "ResNet", "depth": 18}},
+         "Digits ResNet-18"),
+        ({"type": "ImageClassifier", "backbone": {"type": "VisionTransformer", "arch": "b"}},
+         "Digits VisionTransformer-b"),
+        ({"type": "ImageClassifier"}, "Digits ImageClassifier"),
+        ({"type": "EncoderDecoder", "decode_head": {"type": "mmseg.FCNHead"}}, "Digits FCN"),
+        ({"type": "CascadeEncoderDecoder", "decode_head": [{"type": "A"}, {"type": "OCRHead"}]},
+         "Digits OCR"),
+        ({"type": "MoCo", "data_preprocessor": {"type": "SelfSupDataPreprocessor"}},
+         "MoCo on Digits"),
+    ],
+)  # fmt: skip
+def test_tasks_are_named_by_what_tells_models_apart(model: Any, name: str) -> None:
+    data = {"dataset": {"type": "DigitsDataset"}}
+    assert task_of(Config({"train_dataloader": data, "model": model})) == name
+
+
+def test_chains_of_other_kinds_have_other_masks(tmp_path: Path) -> None:
+    cfg = toy_config(tmp_path)
+    kinds = [
+        {},
+        {"rewind": "lr"},
+        {"rewind": "early", "rewind_at": "1ep"},
+        {"criterion": "random"},
+        {"allocation": "uniform"},
+        {"first_prune": "before"},
+    ]
+    names = [
+        names_of_chain(cfg, RecordSettings(), parse_imp({"rounds": 2, "rewind": "init"} | kind))
+        for kind in kinds
+    ]
+    assert len({(each.mask, each.weights) for each in names}) == len(kinds)
+    assert names[0].mask == "imp on Toy ToyClassifier"
+    assert names[2].weights == "random, 1ep"
+
+
+def test_a_variant_in_a_file_is_named_as_one_of_the_config(ticket: Path, tmp_path: Path) -> None:
+    made = tmp_path / "made.safetensors"
+    arguments = ["variant", str(ticket), "perturb", "--fraction", "0.3", "-o", str(made)]
+    assert main(["ticket", *arguments]) == 0
+    train(tmp_path / "run", ticket={"path": str(made), "weights": "keep"})
+    (line,) = lines(tmp_path / "run")
+    assert (line["variant"], line["weights"]) == ("perturb fraction=0.3", "random")
+
+
 def test_variants_are_named_by_what_is_unusual_about_them() -> None:
     assert variant_name(None) == ""
     assert variant_name(make_variant("random", {"seed": 5})) == "random"
@@ -240,8 +306,23 @@ def test_variants_are_named_by_what_is_unusual_about_them() -> None:
 def test_the_digest_is_of_what_comparisons_have_in_common(tmp_path: Path) -> None:
     one = toy_config(tmp_path, randomness={"seed": 1})
     same = toy_config(tmp_path / "b", randomness={"seed": 2}, ticket={"path": "x"}, resume=True)
-    other = toy_config(tmp_path, epochs=3, randomness={"seed": 1})
-    assert comparison_digest(one) == comparison_digest(same) != comparison_digest(other)
+    same.model.backbone = {"init_cfg": None}
+    one.model.backbone = loads("moco.pth") | {"pretrained": "x"}
+    one.model.backbone.init_cfg = one.model.backbone.init_cfg[1]
+    same.train_dataloader.num_workers = 4
+    same.custom_hooks = [{"type": "JobProgressHook", "rounds": 3}]
+    same.default_hooks.logger = {"type": "LoggerHook", "interval": 7}
+    assert comparison_digest(one) == comparison_digest(same)
+    for change in (
+        {"train_cfg.max_epochs": 3},
+        {"model.width": 4},
+        {"custom_hooks": [{"type": "EMAHook"}]},
+        {"train_dataloader.batch_size": 4},
+        {"randomness.deterministic": True},
+    ):
+        other = copy.deepcopy(one)
+        other.merge_from_dict(change)
+        assert comparison_digest(one) != comparison_digest(other)
 
 
 class Scalars:

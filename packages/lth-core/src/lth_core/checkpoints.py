@@ -39,6 +39,28 @@ _SLACK = 2**20
 _SHARING = 8
 
 
+_ENDINGS = re.compile(r"(\.(pth|pt|th|tar|ckpt|bin|pkl|npz|safetensors))+$")
+_HASH = re.compile(r"[-_](\d{8}-)?[0-9a-f]{8}$")
+_ANY = re.compile(
+    r"(final|last|latest|best|model|checkpoint|rewind|ticket|(epoch|iter|checkpoint|best|level)_.*)"
+)
+"""Names of files, and of a chain's folders, that say nothing of what is in them."""
+
+
+def stem(place: Any) -> str:
+    """What a checkpoint is called, from its path or address: ``moco_v2_800ep_pretrain``.
+
+    Endings and published files' hashes are left out. A name that any checkpoint might have
+    (``final.pth``, ``epoch_12.pth``) is that of its folder; of a level of a chain, both.
+    """
+    *folders, name = str(place).rstrip("/").split("/")
+    name = _HASH.sub("", _ENDINGS.sub("", name)) or name
+    while _ANY.fullmatch(name.partition(" ")[0]) and folders and folders[-1] not in ("", ".", ".."):
+        folder = folders.pop()
+        name = f"{folder} {name}" if name.startswith("level_") else folder
+    return name
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """The tensors of a file.

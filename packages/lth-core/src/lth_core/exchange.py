@@ -17,12 +17,12 @@ import torch
 from torch import Tensor
 
 from lth_core.backbones import load_backbone
-from lth_core.checkpoints import Checkpoint, read_checkpoint
+from lth_core.checkpoints import Checkpoint, read_checkpoint, stem
 from lth_core.errors import CheckpointError, MaskError, TicketError
 from lth_core.files import write_atomic
 from lth_core.masks import MaskSet
 from lth_core.scope import STEMS, is_twin, join_some, strip_wrappers
-from lth_core.ticket import Ticket
+from lth_core.ticket import WEIGHTS_NAME, Ticket
 
 _MASK = "_mask"
 _PREFIXES = ("module.", "_orig_mod.", "encoder_q.", "backbone.", "model.", "student.")
@@ -116,7 +116,7 @@ def import_tickets(paths: Sequence[str | Path], weights: str | Path | None = Non
         if match := _LEVEL.match(Path(path).name):
             meta["level"] = int(match[1] or match[2])
         if weights is not None:
-            meta["weights"] = Path(weights).name
+            meta |= {"weights": Path(weights).name, WEIGHTS_NAME: stem(weights)}
         tickets.append(Ticket(masks, start, meta))
     return tickets
 

@@ -35,6 +35,10 @@ from lth_core.scope import (
 )
 
 FORMAT = 1
+
+WEIGHTS_NAME = "weights_name"
+"""Key of a ticket's metadata: what its weights are called, for trainings from it."""
+
 _MASK, _SURVIVORS, _DENSE = "mask/", "survivors/", "dense/"
 _MAX_DIMENSIONS = 64  # torch's
 _MALFORMED = (

@@ -10,13 +10,14 @@ import torch
 
 from lth_core.allocation import Allocation, AsIn, get_allocation
 from lth_core.backbones import load_backbone
+from lth_core.checkpoints import stem
 from lth_core.errors import ConfigError
 from lth_core.masks import MaskSet
 from lth_core.nm import Pattern
 from lth_core.pruning import prune, sparsity_after
 from lth_core.scope import prunable_in
 from lth_core.scores import Subject, get_criterion
-from lth_core.ticket import Ticket
+from lth_core.ticket import WEIGHTS_NAME, Ticket
 from lth_core.variant_kinds import all_settings, kinds, make_variant
 
 _LIKE = "like="
@@ -96,6 +97,7 @@ def _make(args: argparse.Namespace) -> None:
         "allocation": "like" if isinstance(allocation, AsIn) else allocation,
         "one_shot": True,
         "source": Path(args.weights).name,
+        WEIGHTS_NAME: stem(args.weights),
         "stem": args.stem,
     }
     if args.level is not None:

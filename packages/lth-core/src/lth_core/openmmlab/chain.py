@@ -22,7 +22,7 @@ from lth_core.imp.directory import TICKET, level_directory, stored_settings
 from lth_core.masks import MaskSet
 from lth_core.openmmlab.levels import BeginAgain, LevelHook, hand_over
 from lth_core.openmmlab.models import build_model
-from lth_core.openmmlab.naming import MASK_NAME, WEIGHTS_NAME, names_of_chain
+from lth_core.openmmlab.naming import MASK_NAME, names_of_chain, weights_of_tickets
 from lth_core.openmmlab.ranking import criterion_on
 from lth_core.openmmlab.recording import record
 from lth_core.openmmlab.reinit import build_fresh, loads_pretrained
@@ -31,7 +31,7 @@ from lth_core.openmmlab.settings import parse_record
 from lth_core.randomness import isolated
 from lth_core.results import DENSE
 from lth_core.scope import common_prefix, locate, prunable, unwrap
-from lth_core.ticket import Ticket
+from lth_core.ticket import WEIGHTS_NAME, Ticket
 from lth_core.weights import snapshot
 
 _UNRELATED = ("work_dir", "launcher", "resume", "log_level", "visualizer", "experiment_name", "imp",
@@ -68,7 +68,10 @@ class IMPChain:
             _Trainer(self.cfg, self.settings),
             config,
             is_main=is_main_process(),
-            meta={MASK_NAME: self.names.mask, WEIGHTS_NAME: self.names.weights},
+            meta={
+                MASK_NAME: self.names.mask,
+                WEIGHTS_NAME: weights_of_tickets(self.names, self.settings),
+            },
             on_level=self._record,
         )
 

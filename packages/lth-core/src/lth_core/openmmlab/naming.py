@@ -14,25 +14,32 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from lth_core.checkpoints import stem
 from lth_core.imp.settings import IMPSettings
 from lth_core.masks import MaskSet
 from lth_core.openmmlab.settings import KEEP, REINIT, RecordSettings, TicketSettings
 from lth_core.results import DENSE
-from lth_core.ticket import Ticket
-from lth_core.variant_kinds import Variant
+from lth_core.ticket import WEIGHTS_NAME, Ticket
+from lth_core.variant_kinds import Variant, kinds
 
 RANDOM = "random"
 """Start weights that have not been trained."""
 
-MASK_NAME, WEIGHTS_NAME = "mask_name", "weights_name"
-"""Keys of a ticket's metadata: where its mask and its weights come from, for trainings from it."""
+MASK_NAME = "mask_name"
+"""Key of a ticket's metadata: where its mask comes from, for trainings from it."""
 
-_UNTOLD = (
-    "ticket", "imp", "record", "work_dir", "launcher", "resume", "load_from", "log_level",
-    "log_processor", "visualizer", "vis_backends", "experiment_name", "filename",
-    "runner_type", "custom_imports",
+_TOLD = (
+    "model", "data_preprocessor", "train_dataloader", "val_dataloader", "train_cfg", "val_cfg",
+    "val_evaluator", "optim_wrapper", "param_scheduler", "auto_scale_lr", "randomness",
+    "custom_hooks", "sync_bn",
 )  # fmt: skip
-"""Top-level keys that do not change what one is compared with."""
+"""Top-level keys of what trainings that are compared should have in common."""
+
+_WATCHING = ("JobProgressHook",)
+"""Hooks that look on."""
+
+_OF_LOADING = ("num_workers", "persistent_workers", "pin_memory", "prefetch_factor")
+"""Settings of data loaders that decide how fast they are."""
 
 _USUAL_AMOUNT = 0.2
 
@@ -70,16 +77,19 @@ def names_of_training(
     if settings is not None and ticket is not None and masks is not None:
         if settings.weights is None:
             if ticket.weights is not None:
-                weights = str(ticket.meta.get(WEIGHTS_NAME) or _source(ticket) or weights)
+                weights = _weights_of(ticket) or weights
         elif settings.weights == REINIT:
             weights = RANDOM
         elif settings.weights != KEEP:
             weights = stem(settings.weights)
         sparsity = masks.sparsity
         if sparsity > 0:
-            mask = _mask_name(settings, ticket)
-            level = max(1, _level(ticket))
+            mask = mask_name(settings.path, ticket)
+            level = max(1, level_of(ticket))
             variant = variant_name(settings.variant)
+            if settings.weights == REINIT:  # not to be taken for the ticket itself
+                variant = f"{variant} {REINIT}".strip()
+            variant = " of ".join(filter(None, [variant, _variant_of(ticket)]))
     return Names(
         record.task or task_of(cfg),
         record.weights or weights,
@@ -99,18 +109,61 @@ def names_of_chain(cfg: Mapping[str, Any], record: RecordSettings, settings: IMP
         start = f"{start}, {settings.rewind_at}"
     elif settings.rewind == "reinit":
         start = RANDOM
-    mask = record.mask or f"imp on {task}"
-    return Names(task, record.weights or start, mask, config=comparison_digest(cfg))
+    unusual = [
+        f"rewind {settings.rewind}" * (settings.rewind in ("dense", "lr", "none", "reinit")),
+        settings.criterion * (settings.criterion != "magnitude"),
+        settings.allocation * (settings.allocation != "global"),
+        f"amount {settings.amount:g}" * (settings.amount != _USUAL_AMOUNT),
+        "pruned first" * (settings.first_prune == "before"),
+    ]
+    found = ", ".join(["imp on " + task, *filter(None, unusual)])
+    config = comparison_digest(cfg)
+    return Names(task, record.weights or start, record.mask or found, config=config)
+
+
+def weights_of_tickets(names: Names, settings: IMPSettings) -> str:
+    """What a chain's tickets start from, for trainings from them.
+
+    Args:
+        names: Of the chain.
+        settings: Its own.
+    """
+    trained = settings.rewind in ("dense", "lr", "none")
+    return f"{names.weights}, trained on {names.task}" if trained else names.weights
 
 
 def task_of(cfg: Mapping[str, Any]) -> str:
-    """Data set and model: ``VOC FCOS``, ``Digits ImageClassifier``."""
+    """Data set and model: ``VOC FCOS``, ``Digits ResNet-18``, ``MoCo on ImageNet``."""
     loader = cfg.get("train_dataloader") or cfg.get("val_dataloader") or {}
     data = loader.get("dataset") if isinstance(loader, Mapping) else None
-    kinds = dict.fromkeys(_data_sets(data))
+    data_sets = "+".join(dict.fromkeys(_data_sets(data)))
     model = cfg.get("model")
-    kind = str(model.get("type", "")) if isinstance(model, Mapping) else type(model).__name__
-    return " ".join(filter(None, ["+".join(kinds), kind.rpartition(".")[2]]))
+    if not isinstance(model, Mapping):
+        return f"{data_sets} {type(model).__name__}".strip()
+    views = model.get("data_preprocessor") or cfg.get("data_preprocessor")
+    if data_sets and isinstance(views, Mapping) and _kind(views).startswith("SelfSup"):
+        return f"{_kind(model)} on {data_sets}"
+    return f"{data_sets} {_model(model)}".strip()
+
+
+def _model(model: Mapping[str, Any]) -> str:
+    """A model's name; where its own says nothing, that of the part which tells it from others."""
+    kind = _kind(model)
+    backbone, head = model.get("backbone"), model.get("decode_head")
+    if kind.endswith("EncoderDecoder") and isinstance(head, (list, tuple)) and head:
+        head = head[-1]
+    if kind.endswith("EncoderDecoder") and isinstance(head, Mapping) and "type" in head:
+        return _kind(head).removesuffix("Head")
+    if kind == "ImageClassifier" and isinstance(backbone, Mapping) and "type" in backbone:
+        size = backbone.get("depth") or backbone.get("arch")
+        return f"{_kind(backbone)}-{size}" if isinstance(size, (int, str)) else _kind(backbone)
+    return kind
+
+
+def _kind(node: Mapping[str, Any]) -> str:
+    """A ``type``, named or given, without the package or scope that it is from."""
+    kind = node.get("type", "")
+    return (kind if isinstance(kind, str) else kind.__name__).rpartition(".")[2]
 
 
 def _data_sets(node: Any) -> Iterator[str]:
@@ -123,10 +176,7 @@ def _data_sets(node: Any) -> Iterator[str]:
         if inner:
             yield from _data_sets(inner)
         elif "type" in node:
-            kind = node["type"]
-            name = kind if isinstance(kind, str) else kind.__name__
-            name = name.rpartition(".")[2]
-            yield name.removesuffix("Dataset") or name
+            yield _kind(node).removesuffix("Dataset") or _kind(node)
 
 
 def start_of(cfg: Mapping[str, Any]) -> str:
@@ -145,16 +195,10 @@ def _loaded(node: Any) -> Any:
         return None
     if isinstance(node.get("pretrained"), str):
         return node["pretrained"]
-    if "Pretrained" in str(node.get("type")) and node.get("checkpoint"):
+    if _loads(node) and node.get("checkpoint"):
         return node["checkpoint"]
     keys = sorted(node, key=lambda key: (key != "backbone", key != "init_cfg"))
     return next((found for key in keys if (found := _loaded(node[key])) is not None), None)
-
-
-def stem(place: Any) -> str:
-    """A file's or a download's name without folders and endings."""
-    name = str(place).rstrip("/").rpartition("/")[2]
-    return name.partition(".")[0] or name
 
 
 def variant_name(variant: Variant | None) -> str:
@@ -162,51 +206,91 @@ def variant_name(variant: Variant | None) -> str:
 
     Not its seed: another seed is another run.
     """
-    if variant is None:
-        return ""
-    usual = {each.name: each.default for each in fields(variant)}
+    return "" if variant is None else _variant_name(variant.settings())
+
+
+def _variant_of(ticket: Ticket) -> str:
+    """The same of a ticket whose mask was made into something before it was written."""
+    stored = ticket.meta.get("variant")
+    return _variant_name(stored) if isinstance(stored, Mapping) and "type" in stored else ""
+
+
+def _variant_name(settings: Mapping[str, Any]) -> str:
+    kind = kinds().get(settings["type"])
+    usual = {} if kind is None else {each.name: each.default for each in fields(kind)}
     unusual = [
         f"{name}={stem(value) if name == 'among' else value}"
-        for name, value in variant.settings().items()
-        if name not in ("type", "seed") and value != usual[name]
+        for name, value in settings.items()
+        if name not in ("type", "seed") and value != usual.get(name)
     ]
-    return " ".join([variant.type, *unusual])
+    return " ".join([str(settings["type"]), *unusual])
 
 
 def comparison_digest(cfg: Mapping[str, Any]) -> str:
     """Of what trainings that are compared should have in common: all but start, mask and seed."""
     to_dict = getattr(cfg, "to_dict", None)
     plain = dict(to_dict() if to_dict is not None else cfg)
-    kept = {key: value for key, value in plain.items() if key not in _UNTOLD}
-    if isinstance(kept.get("randomness"), Mapping):
-        kept["randomness"] = {k: v for k, v in kept["randomness"].items() if k != "seed"}
+    kept = {key: plain[key] for key in _TOLD if plain.get(key) is not None}
+    kept["model"] = _without_start(kept.get("model"))
+    for key, value in kept.items():
+        if key.endswith("_dataloader") and isinstance(value, Mapping):
+            kept[key] = {k: v for k, v in value.items() if k not in _OF_LOADING}
+    randomness = kept.pop("randomness", {})
+    kept["randomness"] = {k: v for k, v in randomness.items() if k != "seed"}
+    hooks = kept.pop("custom_hooks", [])
+    kept["custom_hooks"] = [
+        hook for hook in hooks if not (isinstance(hook, Mapping) and _kind(hook) in _WATCHING)
+    ]
     text = json.dumps(kept, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _mask_name(settings: TicketSettings, ticket: Ticket) -> str:
+def _without_start(node: Any) -> Any:
+    """A model's config without the checkpoints that its parts load."""
+    if isinstance(node, (list, tuple)):
+        return [_without_start(item) for item in node if not _loads(item)]
+    if not isinstance(node, Mapping):
+        return node
+    kept = {}
+    for key, value in node.items():
+        value = _without_start(value)
+        nothing = value is None or value == [] or _loads(value)
+        if not (key == "pretrained" or (key == "init_cfg" and nothing)):
+            kept[key] = value
+    return kept
+
+
+def _loads(node: Any) -> bool:
+    return isinstance(node, Mapping) and "Pretrained" in str(node.get("type"))
+
+
+def mask_name(path: str, ticket: Ticket) -> str:
+    """Where the mask of the ticket in a file comes from."""
     meta = ticket.meta
     if meta.get("one_shot"):
-        criterion = str(meta.get("criterion") or "")
-        return f"one-shot {criterion}".strip()
+        allocation = meta.get("allocation") if meta.get("allocation") != "global" else None
+        parts = ("one-shot", meta.get("criterion"), meta.get("structure"), allocation)
+        return " ".join(str(part) for part in parts if part)
     if meta.get(MASK_NAME):
         return str(meta[MASK_NAME])
     if meta.get("run"):
         return f"imp {meta['run']}"
     if meta.get("source"):
         return "imported"
-    return stem(settings.path)
+    return stem(path)
 
 
-def _source(ticket: Ticket) -> str | None:
-    """Which checkpoint the weights of a ticket are of, that is none of a chain's."""
+def _weights_of(ticket: Ticket) -> str | None:
+    """What a ticket's own weights are called; None if it does not say."""
     meta = ticket.meta
+    if meta.get(WEIGHTS_NAME) and "variant" not in meta:  # a variant's are not its ticket's
+        return str(meta[WEIGHTS_NAME])
     known = meta.get("weights") or (meta.get("source") if meta.get("one_shot") else None)
     return None if known is None else stem(known)
 
 
-def _level(ticket: Ticket) -> int:
-    """Its number, else that of the usual level of about its sparsity."""
+def level_of(ticket: Ticket) -> int:
+    """A ticket's number, else that of the usual level of about its sparsity."""
     level = ticket.meta.get("level")
     if type(level) is int and level >= 0:
         return level
