@@ -3,7 +3,7 @@
 
 import sys
 
-from lth_core.openmmlab.launch import train_main
+from lth_core.cli import tool
 
 if __name__ == "__main__":
-    sys.exit(train_main())
+    sys.exit(tool("train"))

@@ -12,8 +12,9 @@ from typing import Any
 import lth_core as lth
 import pytest
 import torch
+from lth_core.cli import main
 from lth_core.openmmlab import LTHRunner
-from lth_core.openmmlab.launch import load_config, train_main
+from lth_core.openmmlab.launch import load_config
 from lth_core.openmmlab.settings import parse_imp
 from mmengine.config import Config
 
@@ -381,19 +382,19 @@ def test_missing_data_and_weights_are_one_line_each(
     monkeypatch.chdir(tmp_path)
     config = str(CONFIGS / "mocov2_resnet50_imagenet.py")
     monkeypatch.setenv("LTH_DATA_ROOT", str(tmp_path / "nowhere"))
-    assert train_main([config]) == 2
+    assert main(["train", config]) == 2
     error = capsys.readouterr().err
     assert f"{tmp_path}/nowhere/imagenet" in error
     assert "image-net.org" in error
     (tmp_path / "nowhere/imagenet/train").mkdir(parents=True)
-    assert train_main([config]) == 2
+    assert main(["train", config]) == 2
     assert f"{tmp_path}/nowhere/imagenet/val, which does not exist" in capsys.readouterr().err
     monkeypatch.setenv("LTH_DATA_ROOT", str(toy[0]))
     monkeypatch.setenv("LTH_WEIGHTS", str(tmp_path))
     options = ["--cfg-options", "log_level=ERROR", "train_dataloader.num_workers=0"]
     options += ["train_dataloader.persistent_workers=False"]
     options += ["train_dataloader.batch_size=4", "val_cfg=None", "val_dataloader=None"]
-    assert train_main([config, *options, "val_evaluator=None"]) == 2
+    assert main(["train", config, *options, "val_evaluator=None"]) == 2
     (line,) = (line for line in capsys.readouterr().err.splitlines() if "error" in line)
     assert line.startswith("error: ")
     assert f"{tmp_path}/moco_v2_800ep_pretrain.pth.tar" in line

@@ -12,9 +12,10 @@ import pytest
 import torch
 import torchvision
 from lth_cls.best_epoch import LEVEL_METRIC, RESULT
+from lth_core.cli import main
 from lth_core.errors import CheckpointError, ConfigError, RunError
 from lth_core.openmmlab import LTHRunner
-from lth_core.openmmlab.launch import load_config, train_main
+from lth_core.openmmlab.launch import load_config
 from lth_core.openmmlab.settings import parse_imp
 from lth_core.weights import snapshot
 from mmengine.config import Config
@@ -596,7 +597,7 @@ def test_a_missing_data_set_is_one_line(
 ) -> None:
     monkeypatch.setenv("LTH_DATA_ROOT", str(tmp_path / "data"))
     config = str(CONFIGS / f"cls/{task}/resnet50.py")
-    assert train_main([config, "--work-dir", str(tmp_path / "work")]) == 2
+    assert main(["train", config, "--work-dir", str(tmp_path / "work")]) == 2
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
     assert len(lines) == 1
     assert str(tmp_path / "data" / task) in lines[0]

@@ -159,7 +159,7 @@ def test_make_stops_where_nothing_is_left_to_prune(capsys, model):
     ("options", "said"),
     [
         ([], "how much is to be pruned? give --level"),
-        (["--level", "-1"], "--level is -1"),
+        (["--level", "-1"], "argument --level: '-1' is not a whole number from 0 on"),
         (["--level", "1", "--amount", "1.5"], "--amount is 1.5"),
         (["--level", "0", "--amount", "nan"], "--amount is nan"),
         (["--amount", "0.3"], "give --level"),
@@ -179,8 +179,8 @@ def test_make_stops_where_nothing_is_left_to_prune(capsys, model):
         (["--criterion", "snip", "--level", "1"], "use magnitude or random here"),
         (["--criterion", "synflow", "--level", "1"], "use magnitude or random here"),
         (["--criterion", "synflow", "--level", "0"], "use magnitude or random here"),
-        (["--seed", "-1", "--level", "1"], "--seed is -1"),
-        (["--seed", str(2**63), "--level", "1"], "must be 0 or more"),
+        (["--seed", "-1", "--level", "1"], "argument --seed: '-1' is not a whole number from 0 on"),
+        (["--seed", str(2**63), "--level", "1"], "from 0 on, below 9223372036854775808"),
     ],
 )
 def test_make_refuses_in_one_line_and_writes_nothing(capsys, model, options, said):

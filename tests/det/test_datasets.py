@@ -9,7 +9,8 @@ import lth_core as lth
 import numpy as np
 import pytest
 import torch
-from lth_core.openmmlab.launch import load_config, train_main
+from lth_core.cli import main
+from lth_core.openmmlab.launch import load_config
 from mmdet.registry import DATASETS, TRANSFORMS
 from mmdet.structures.bbox import HorizontalBoxes
 from mmengine.registry import DefaultScope
@@ -96,7 +97,8 @@ def test_missing_and_damaged_files_are_one_line(
         (tmp_path / file).write_text(content)
     monkeypatch.setenv("LTH_DATA_ROOT", str(tmp_path))
     if hint in ("host.robots.ox.ac.uk", "cocodataset"):  # said before anything is built
-        assert train_main([str(CONFIGS / "det" / config), "--work-dir", str(tmp_path / "w")]) == 2
+        argv = ["train", str(CONFIGS / "det" / config), "--work-dir", str(tmp_path / "w")]
+        assert main(argv) == 2
         lines = capsys.readouterr().err.splitlines()
     else:
         with pytest.raises(lth.LTHError) as caught:

@@ -8,7 +8,7 @@ import lth_core as lth
 import pytest
 import torch
 import torchvision
-from lth_core.openmmlab.launch import train_main
+from lth_core.cli import main
 
 from .toy_voc import make_voc
 
@@ -34,7 +34,7 @@ def test_everything_missing_is_named(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("LTH_DATA_ROOT", str(tmp_path / "data"))
     monkeypatch.setenv("LTH_TICKETS", str(tmp_path / "tickets"))
-    assert train_main([CONFIG]) == 2
+    assert main(["train", CONFIG]) == 2
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 2
     assert all(line.startswith("error: ") for line in lines)
@@ -50,15 +50,13 @@ def test_everything_missing_is_named(
 def test_trains_with_a_toy_voc_and_a_ticket_of_any_resnet50(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from lth_core.cli import main
-
     monkeypatch.setenv("LTH_DATA_ROOT", str(make_voc(tmp_path, images=2)))
     monkeypatch.setenv("LTH_TICKETS", str(tmp_path))
     torch.save(torchvision.models.resnet50().state_dict(), tmp_path / "r50.pth")
     ticket = tmp_path / "resnet50_mocov2_level10.safetensors"
     assert main(["ticket", "make", f"{tmp_path}/r50.pth", "--level", "10", "-o", str(ticket)]) == 0
     work = tmp_path / "work"
-    assert train_main([CONFIG, "--work-dir", str(work), "--cfg-options", *SMALL]) == 0
+    assert main(["train", CONFIG, "--work-dir", str(work), "--cfg-options", *SMALL]) == 0
     state = torch.load(work / "epoch_1.pth", weights_only=True)["state_dict"]
     masks = lth.Ticket.load(ticket).masks
     assert masks.kept == 2_517_442  # of 23,445,504, ten times 20 %

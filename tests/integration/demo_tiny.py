@@ -7,9 +7,9 @@ import signal
 import sys
 from typing import Any
 
+from lth_core.cli.exits import guarded
 from lth_core.openmmlab.demo import run_demo
 from lth_core.openmmlab.demo.plan import Settings
-from lth_core.openmmlab.launch import guarded
 from mmengine.hooks import Hook
 
 ONE = {"train_cfg.max_epochs": 1}

@@ -16,8 +16,9 @@ import time
 from pathlib import Path
 
 import pytest
+from lth_core.cli import main
 from lth_core.errors import LTHError
-from lth_core.openmmlab.demo import main, run_demo
+from lth_core.openmmlab.demo import run_demo
 from lth_core.openmmlab.demo.plan import PRETRAININGS, TASKS, DemoTraining, build_plan
 from lth_core.openmmlab.demo.report import METRICS
 from lth_core.openmmlab.jobs import JobError, Store
@@ -222,7 +223,7 @@ def test_kill_while_a_job_is_marked_as_begun_leaves_nothing_in_the_way(tmp_path:
 )
 def test_wrong_arguments(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
-        main(arguments)
+        main(["demo", *arguments])
     assert caught.value.code == 2
     printed = capsys.readouterr().err
     assert printed.startswith("error: ")
@@ -236,7 +237,7 @@ def test_missing_package(
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name, *a: None if name == "lth_det" else real(name, *a)
     )
-    assert main(["--stage", "det", "--work-dir", str(tmp_path / "work")]) == 2
+    assert main(["demo", "--stage", "det", "--work-dir", str(tmp_path / "work")]) == 2
     expected = "error: lth demo --stage det needs lth-det: pip install packages/lth-det\n"
     assert capsys.readouterr().err == expected
     assert not (tmp_path / "work").exists()

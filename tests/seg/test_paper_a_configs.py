@@ -9,8 +9,9 @@ import lth_core as lth
 import numpy as np
 import pytest
 import torch
+from lth_core.cli import main
 from lth_core.openmmlab import LTHRunner
-from lth_core.openmmlab.launch import load_config, train_main
+from lth_core.openmmlab.launch import load_config
 from lth_core.openmmlab.settings import parse_imp
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
@@ -92,7 +93,7 @@ def test_missing_files_are_one_line(
     (tmp_path / file).unlink()
     monkeypatch.setenv("LTH_DATA_ROOT", str(tmp_path))
     if hint == "host.robots.ox.ac.uk":  # said before anything is built
-        assert train_main([str(CONFIGS / config), "--work-dir", str(tmp_path / "work")]) == 2
+        assert main(["train", str(CONFIGS / config), "--work-dir", str(tmp_path / "work")]) == 2
         lines = capsys.readouterr().err.splitlines()
     else:
         with pytest.raises(lth.LTHError) as caught:

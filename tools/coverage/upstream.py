@@ -17,11 +17,11 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from joblib import cpu_count  # type: ignore[import-untyped]
+from lth_core.cli.exits import guarded
 from lth_core.cli.parser import Parser
 from lth_core.errors import ConfigError
 from lth_core.imp import hold
 from lth_core.openmmlab.jobs import clock
-from lth_core.openmmlab.launch import guarded
 from rich.console import Console
 from rich.progress import Progress
 from upstream_pool import Limits, probe_all
@@ -36,7 +36,7 @@ ROWS = "rows.jsonl"
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the script; returns the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    parser = Parser(prog=OWNER, allow_abbrev=False, description=__doc__)
+    parser = Parser(prog=OWNER, description=__doc__)
     parser.add_argument(
         "--only",
         nargs="+",

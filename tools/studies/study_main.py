@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from joblib import cpu_count  # type: ignore[import-untyped]
+from lth_core.cli.exits import guarded
 from lth_core.cli.parser import Parser
 from lth_core.errors import RunError
 from lth_core.imp import hold
 from lth_core.openmmlab.jobs import Store, choose_view, clock, run_jobs
-from lth_core.openmmlab.launch import guarded
 from rich.console import Console
 from study_plan import StudyPlan
 from study_report import FILES, Run
@@ -49,7 +49,7 @@ class Study:
     def main(self, argv: Sequence[str] | None = None) -> int:
         """Runs the study as its arguments ask for; returns the exit code."""
         arguments = list(sys.argv[1:] if argv is None else argv)
-        parser = Parser(prog=self.owner, allow_abbrev=False, description=self.description)
+        parser = Parser(prog=self.owner, description=self.description)
         parser.add_argument(
             "--work-dir",
             default=f"work_dirs/studies/{self.name}",

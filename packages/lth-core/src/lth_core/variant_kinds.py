@@ -11,14 +11,15 @@ import difflib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
-import torch
-
-from lth_core import variants
-from lth_core.backbones import load_backbone
+import lth_core as lth
 from lth_core.errors import ConfigError, MaskError
-from lth_core.masks import MaskSet
+
+if TYPE_CHECKING:  # the command line lists the kinds without waiting for torch
+    import torch
+
+    from lth_core.masks import MaskSet
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,8 @@ class _Drawn(Variant):
 
     def generator(self) -> torch.Generator:
         """The seed's own stream, from its start."""
+        import torch
+
         return torch.Generator().manual_seed(self.seed)
 
 
@@ -180,7 +183,7 @@ class Complement(Variant):
 
     def derive(self, masks: MaskSet) -> MaskSet:
         """See :func:`lth_core.variants.complement`."""
-        return variants.complement(masks)
+        return lth.variants.complement(masks)
 
 
 @variant("random")
@@ -203,11 +206,11 @@ class Random(_Drawn):
             MaskError: If it is of another architecture, or too few of its weights are not zero.
         """
         if self.among is None:
-            return variants.random(masks, self.match, self.generator())
-        weights = load_backbone(self.among)
+            return lth.variants.random(masks, self.match, self.generator())
+        weights = lth.load_backbone(self.among)
         try:
-            alive = variants.nonzero(weights, masks)
-            return variants.random(masks, self.match, self.generator(), alive)
+            alive = lth.variants.nonzero(weights, masks)
+            return lth.variants.random(masks, self.match, self.generator(), alive)
         except MaskError as problem:
             raise MaskError(f"among {self.among}: {problem}") from None
 
@@ -222,7 +225,7 @@ class Perturb(_Drawn):
 
     def derive(self, masks: MaskSet) -> MaskSet:
         """See :func:`lth_core.variants.perturb`."""
-        return variants.perturb(masks, self.fraction, self.generator(), self.keep_density)
+        return lth.variants.perturb(masks, self.fraction, self.generator(), self.keep_density)
 
 
 @variant("shuffle")
@@ -236,7 +239,7 @@ class Shuffle(_Drawn):
 
     def derive(self, masks: MaskSet) -> MaskSet:
         """See :func:`lth_core.variants.shuffle`."""
-        return variants.shuffle(masks, self.unit, self.generator())
+        return lth.variants.shuffle(masks, self.unit, self.generator())
 
 
 @variant("even")
@@ -246,4 +249,4 @@ class Even(_Drawn):
 
     def derive(self, masks: MaskSet) -> MaskSet:
         """See :func:`lth_core.variants.even`."""
-        return variants.even(masks, self.generator())
+        return lth.variants.even(masks, self.generator())

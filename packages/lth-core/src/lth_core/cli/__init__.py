@@ -1,5 +1,5 @@
 """The command line ``lth``."""
 
-from lth_core.cli.main import main
+from lth_core.cli.main import main, tool
 
-__all__ = ["main"]
+__all__ = ["main", "tool"]

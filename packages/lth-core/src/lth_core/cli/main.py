@@ -1,70 +1,64 @@
-"""``lth``: the sub-commands, and what they have in common.
+"""``lth``: the table of its commands, and what they have in common.
 
-Nothing heavy is imported before it is known which command is wanted.
+A command is a module with ``add_parser(commands)``, which adds a parser and sets ``run`` to what
+runs it. Parsers are built for every call, also for ``--help`` and completion: a command's module
+imports nothing heavy (torch, mmengine, rich, scipy) before ``run`` is called. ``run(args)`` raises
+:class:`~lth_core.errors.LTHError` for what a user did wrong. A command with ``--json``
+(:func:`~lth_core.cli.parser.add_json`) returns its facts then and prints nothing.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import shlex
 import sys
 from collections.abc import Sequence
 
-from lth_core.cli.lazily import extra, openmmlab
-from lth_core.cli.parser import Parser
-from lth_core.errors import LTHError
+import lth_core
+from lth_core.cli import completion, demo, match, report, test, ticket, train, weights
+from lth_core.cli.exits import MEANINGS, guarded
+from lth_core.cli.output import print_json, stdout_kept_clean
+from lth_core.cli.parser import Parser, add_commands
 
-EXIT_USER_ERROR = 2
+COMMANDS = (demo, train, test, ticket, weights, match, report, completion)
+"""In the order of ``lth --help``."""
 
-COMMANDS = {
-    "demo": "find tickets on embedded data and train three tasks from them",
-    "train": "train a config: plain, from a ticket, or to find tickets",
-    "test": "test a checkpoint of a config",
-    "ticket": "show, compare, count, make, import, export or vary tickets",
-    "weights": "convert checkpoints",
-    "match": "which tickets match dense, and how sure that is",
-    "report": "curves, verdicts and tickets of runs, as one HTML file",
-}
-
-_OPENMMLAB = {
-    "demo": ("demo", "main"),
-    "train": ("launch", "train_main"),
-    "test": ("launch", "test_main"),
-}
+_EPILOG = "exit codes:\n\n" + "\n".join(f"  {code:<4d} {text}" for code, text in MEANINGS.items())
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a command line; returns its exit code, 2 for a user's error."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+def build_parser() -> Parser:
+    """The parser of ``lth`` with all its commands."""
     parser = Parser(
         prog="lth",
         description="Lottery tickets: find them, look at them, train from them.",
-        epilog="commands: " + "; ".join(f"{name}: {text}" for name, text in COMMANDS.items()),
+        epilog=f"lth COMMAND --help tells more about one of them.\n\n{_EPILOG}",
     )
-    parser.add_argument("command", choices=COMMANDS)
-    parser.add_argument("arguments", nargs=argparse.REMAINDER, help="lth COMMAND --help tells more")
-    if not arguments:
-        parser.print_help(sys.stderr)
-        return EXIT_USER_ERROR
-    command = parser.parse_args(arguments[:1]).command
-    try:
-        return _run(command, arguments[1:])
-    except LTHError as problem:
-        print(f"error: {problem}", file=sys.stderr)
-        return EXIT_USER_ERROR
-    except BrokenPipeError:
-        return 1
+    parser.add_argument("--version", action="version", version=f"lth {lth_core.__version__}")
+    commands = add_commands(parser)
+    for command in COMMANDS:
+        command.add_parser(commands)
+    return parser
 
 
-def _run(command: str, arguments: list[str]) -> int:
-    if command in _OPENMMLAB:
-        module, function = _OPENMMLAB[command]
-        return int(getattr(openmmlab(command, module), function)(arguments))
-    if command == "match":
-        from lth_core.cli import match
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a command line; returns its exit code, an ``Exit`` of :mod:`lth_core.cli.exits`."""
+    given = list(sys.argv[1:] if argv is None else argv)
+    args = argparse.Namespace(command_line=shlex.join(["lth", *given]), go_on="", json=False)
+    code = guarded(lambda: build_parser().parse_args(given, args))
+    return code or guarded(lambda: _run(args), args.go_on)
 
-        return match.main(arguments)
-    if command == "report":
-        return int(extra(command, "lth_core.cli.report", "report").main(arguments))
-    from lth_core.cli import tickets
 
-    return {"ticket": tickets.ticket, "weights": tickets.weights}[command](arguments)
+def tool(command: str) -> int:
+    """What a script in ``tools/`` does: ``lth COMMAND`` with the script's arguments."""
+    return main([command, *sys.argv[1:]])
+
+
+def _run(args: argparse.Namespace) -> None:
+    if not args.json:
+        args.run(args)
+        return
+    with stdout_kept_clean():
+        facts = args.run(args)
+    if os.environ.get("RANK", "0") == "0":  # of many processes at one training
+        print_json(facts)

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import json
-import math
 from collections.abc import Sequence
-from dataclasses import asdict
-from typing import Any
-
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from typing import TYPE_CHECKING, Any
 
 from lth_core import results
-from lth_core.cli.parser import Parser
+from lth_core.cli import output
+from lth_core.cli.parser import add_json, number
 from lth_core.errors import RunError
-from lth_core.matching import ALPHA, Match, Universal, match, percent, universal
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from lth_core.matching import Match, Universal
+
+ALPHA = 0.05
 
 _EPILOG = """
 A level matches by the papers' rule if its mean is not more than one standard deviation of dense
@@ -27,20 +27,21 @@ and beside it stand the runs of either kind that would make that 0.8.
 """
 
 
-def main(argv: Sequence[str]) -> int:
-    """Runs the command; returns its exit code."""
-    parser = Parser(
-        prog="lth match",
+def add_parser(commands: Any) -> None:
+    """Adds ``match`` to the commands of a parser."""
+    parser = commands.add_parser(
+        "match",
+        help="which tickets match dense, and how sure that is",
         description="Which tickets match dense, how sparse, and how sure that is.",
         epilog=_EPILOG,
     )
     parser.add_argument("results", nargs="+", help="files of results, or directories of them")
     parser.add_argument(
-        "--alpha", type=float, default=ALPHA, help="errors of the test, all levels (%(default)s)"
+        "--alpha", type=number, default=ALPHA, help="errors of the test, all levels (%(default)s)"
     )
     parser.add_argument(
         "--margin",
-        type=float,
+        type=number,
         help="how much worse than dense still matches, in the metric's units "
         "(default: one standard deviation of dense)",
     )
@@ -49,8 +50,14 @@ def main(argv: Sequence[str]) -> int:
         "--tasks", nargs="+", metavar="TASK", help="only these, which universal tickets match on"
     )
     parser.add_argument("--levels", action="store_true", help="show every level")
-    parser.add_argument("--json", action="store_true", help="everything, as JSON")
-    args = parser.parse_args(argv)
+    add_json(parser, "print everything as JSON")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> dict[str, Any] | None:
+    """Judges the tickets of results."""
+    from lth_core.matching import match, universal
+
     matches = match(_wanted(args), args.alpha, args.margin)
     if not matches:
         raise RunError("there are dense runs alone; nothing to match with them")
@@ -58,13 +65,8 @@ def main(argv: Sequence[str]) -> int:
     one_each = len(measured) == len({task for task, _ in measured})
     tasks = universal(matches) if one_each else []
     if args.json:
-        plain = {
-            "matches": [_plain(asdict(each)) for each in matches],
-            "universal": [_plain(asdict(each)) for each in tasks],
-        }
-        print(json.dumps(plain, indent=1))
-        return 0
-    console = Console()
+        return {"matches": matches, "universal": tasks}
+    console = output.console()
     console.print(_families(matches))
     if args.levels:
         for each in matches:
@@ -73,8 +75,8 @@ def main(argv: Sequence[str]) -> int:
         console.print(_universal(tasks))
     for each in matches:
         for note in each.notes:
-            console.print(Text(f"{_name(each)}: {note}"), soft_wrap=True)
-    return 0
+            console.print(f"{_name(each)}: {note}", soft_wrap=True)
+    return None
 
 
 def _wanted(args: argparse.Namespace) -> list[results.Result]:
@@ -93,18 +95,19 @@ def _wanted(args: argparse.Namespace) -> list[results.Result]:
 
 
 def _families(matches: Sequence[Match]) -> Table:
-    table = Table(title="sparsest level that matches dense")
-    for column in ("task", "ticket"):
-        table.add_column(column, overflow="fold")
-    for column in ("dense", "by the papers' rule", "by the test", "power", "seeds for 0.8"):
-        table.add_column(column, justify="right")
+    from lth_core.matching import percent
+
+    right = ("dense", "by the papers' rule", "by the test", "power", "seeds for 0.8")
+    columns = {"task": "left", "ticket": "left", **dict.fromkeys(right, "right")}
+    table = output.table(columns, "sparsest level that matches dense")
     for each in matches:
         powers = [level.power for level in each.levels if level.power is not None]
         seeds = [level.seeds for level in each.levels if level.seeds is not None]
-        table.add_row(
-            Text(f"{each.family.task}, {each.family.metric}"),
-            Text(_ticket(each)),
-            str(each.dense),
+        output.add_row(
+            table,
+            f"{each.family.task}, {each.family.metric}",
+            _ticket(each),
+            each.dense,
             percent(each.by_rule),
             percent(each.by_test),
             f"{min(powers):.2f}" if powers else "",
@@ -114,16 +117,17 @@ def _families(matches: Sequence[Match]) -> Table:
 
 
 def _levels(each: Match) -> Table:
-    table = Table(title=Text(_name(each)))
+    from lth_core.matching import percent
+
     columns = ("level", "sparsity", each.family.metric, "better by", "papers' rule", "test")
-    for column in (*columns, "power"):
-        table.add_column(Text(column), justify="right")
+    table = output.table(dict.fromkeys((*columns, "power"), "right"), _name(each))
     for level in each.levels:
         rule = "" if level.rule is None else "matches" if level.rule else "does not"
-        table.add_row(
-            str(level.level),
+        output.add_row(
+            table,
+            level.level,
             percent(level.sparsity),
-            str(level.found),
+            level.found,
             f"{level.gain:+.4g}",
             rule,
             level.verdict,
@@ -133,15 +137,13 @@ def _levels(each: Match) -> Table:
 
 
 def _universal(found: Sequence[Universal]) -> Table:
-    table = Table(title="universal tickets: matching on every task")
-    table.add_column("ticket", overflow="fold")
-    table.add_column("tasks", justify="right")
-    for column in ("by the papers' rule", "by the test"):
-        table.add_column(column, justify="right")
+    from lth_core.matching import percent
+
+    columns = ("ticket", "tasks", "by the papers' rule", "by the test")
+    table = output.table(columns, "universal tickets: matching on every task")
     for each in found:
         name = " ".join(filter(None, (each.mask, each.variant, "from", each.weights)))
-        row = (str(len(each.tasks)), percent(each.by_rule), percent(each.by_test))
-        table.add_row(Text(name), *row)
+        output.add_row(table, name, len(each.tasks), percent(each.by_rule), percent(each.by_test))
     return table
 
 
@@ -152,12 +154,3 @@ def _ticket(each: Match) -> str:
 
 def _name(each: Match) -> str:
     return f"{each.family.task}, {each.family.metric}, {_ticket(each)}"
-
-
-def _plain(value: Any) -> Any:
-    """JSON knows no NaN."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

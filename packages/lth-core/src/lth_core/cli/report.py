@@ -5,26 +5,24 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import lth_core
-from lth_core.cli.parser import Parser
+from lth_core.cli.lazily import extra
+from lth_core.cli.parser import add_json
 from lth_core.errors import RunError
-from lth_core.files import write_atomic
-from lth_core.report.material import collect
-from lth_core.report.page import render
-from lth_core.report.pipeline import build
 
 _EPILOG = """
 The file brings everything along: it opens offline, in any browser, and can be sent to others.
 """
 
 
-def main(argv: Sequence[str]) -> int:
-    """Runs the command; returns its exit code."""
-    parser = Parser(
-        prog="lth report",
+def add_parser(commands: Any) -> None:
+    """Adds ``report`` to the commands of a parser."""
+    parser = commands.add_parser(
+        "report",
+        help="curves, verdicts and tickets of runs, as one HTML file",
         description="Curves, verdicts and tickets of directories of runs, as one HTML file.",
         epilog=_EPILOG,
     )
@@ -34,18 +32,30 @@ def main(argv: Sequence[str]) -> int:
         help="the page to write (%(default)s)",
     )  # fmt: skip
     parser.add_argument("--title", default="Lottery tickets", help="of the page (%(default)s)")
-    args = parser.parse_args(argv)
-    material = collect(args.dirs)
-    for ticket in material.tickets:
-        if ticket.problem:
-            print(f"warning: {ticket.problem}", file=sys.stderr)
+    add_json(parser, "print what was written as JSON")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> dict[str, Any] | None:
+    """Writes the page."""
+    material = extra("report", "lth_core.report.material", "report").collect(args.dirs)
+    build = extra("report", "lth_core.report.pipeline", "report").build
+    render = extra("report", "lth_core.report.page", "report").render
+    problems = [ticket.problem for ticket in material.tickets if ticket.problem]
+    for problem in problems:
+        print(f"warning: {problem}", file=sys.stderr)
     page = render(args.title, _lead(args), build(material), _made())
     _write(args.output, page)
-    print(f"{args.output}: {len(page.encode()) / 1024:.0f} KiB")
-    return 0
+    size = len(page.encode())
+    if args.json:
+        return {"file": args.output, "bytes": size, "warnings": problems}
+    print(f"{args.output}: {size / 1024:.0f} KiB")
+    return None
 
 
 def _write(path: Path, page: str) -> None:
+    from lth_core.files import write_atomic
+
     try:
         write_atomic(path, page)
     except OSError as problem:

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import json
-from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
+from lth_core.cli import output
 from lth_core.cli.lazily import openmmlab
-from lth_core.counts import Count, Counts
+from lth_core.cli.parser import add_json, whole
 from lth_core.errors import ConfigError
-from lth_core.scope import printable
+
+if TYPE_CHECKING:
+    from lth_core.counts import Count, Counts
 
 _COLUMNS = ("", "params", "kept", "%", "FLOPs", "kept", "%")
 
 
-def add_flops(commands: Any) -> None:
-    """Adds ``flops`` to the sub-commands of a parser."""
+def add_parser(commands: Any) -> None:
+    """Adds ``flops`` to the commands of a parser."""
     flops = commands.add_parser(
         "flops",
         help="parameters and FLOPs of a config's model with the ticket's masks",
@@ -32,47 +29,44 @@ def add_flops(commands: Any) -> None:
     flops.add_argument("--config", required=True, help="file, or PACKAGE::path of a package's")
     flops.add_argument(
         "--shape",
-        type=int,
+        type=whole(1),
         nargs="+",
         default=[3, 224, 224],
         metavar="N",
         help="of the picture: [channels] height width (3 224 224)",
     )
-    flops.add_argument("--json", action="store_true", help="print JSON, with exact numbers")
-    flops.set_defaults(run=_flops)
+    add_json(flops, "print exact numbers as JSON")
+    flops.set_defaults(run=run)
 
 
-def _flops(args: argparse.Namespace) -> None:
+def run(args: argparse.Namespace) -> dict[str, Any] | None:
+    """Counts."""
     shape = _shape(args.shape)
     complexity = openmmlab("ticket flops", "complexity")
     masks = complexity.read_masks(args.file)
     cfg = openmmlab("ticket flops", "launch").load_config(args.config)
     counts = complexity.count_config(cfg, masks, shape)
     if args.json:
-        stages = {name: asdict(own) for name, own in counts.stages().items()}
-        content = {"shape": shape, "total": asdict(counts.total), "stages": stages}
-        print(json.dumps(content, indent=2))
-    else:
-        size = " x ".join(map(str, shape))
-        _print(counts, f"{args.config}, {size}, with the masks of {args.file}")
+        return {"shape": shape, "total": counts.total, "stages": counts.stages()}
+    size = " x ".join(map(str, shape))
+    _print(counts, f"{args.config}, {size}, with the masks of {args.file}")
+    return None
 
 
 def _shape(given: list[int]) -> list[int]:
     shape = [3, *given] if len(given) == 2 else given
-    if len(shape) != 3 or min(shape) < 1:
+    if len(shape) != 3:
         raise ConfigError(f"--shape is {' '.join(map(str, given))}; give height and width")
     return shape
 
 
 def _print(counts: Counts, title: str) -> None:
-    table = Table(title=Text(printable(title, 300)), title_justify="left")
-    for place, column in enumerate(_COLUMNS):
-        table.add_column(column, justify="right" if place else "left")
+    table = output.table(_COLUMNS, title)
     for name, own in counts.stages().items():
-        table.add_row(Text(printable(name)), *_cells(own))
+        output.add_row(table, name, *_cells(own))
     table.add_section()
-    table.add_row("all", *_cells(counts.total))
-    Console().print(table)
+    output.add_row(table, "all", *_cells(counts.total))
+    output.console().print(table)
 
 
 def _cells(own: Count) -> list[str]:

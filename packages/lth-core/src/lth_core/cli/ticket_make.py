@@ -1,31 +1,24 @@
-"""``lth ticket make`` and ``lth ticket variant``: tickets of checkpoints and of other tickets."""
+"""``lth ticket make``: one-shot tickets of checkpoints."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-
-from lth_core.allocation import Allocation, AsIn, get_allocation
-from lth_core.backbones import load_backbone
-from lth_core.checkpoints import stem
+from lth_core.cli import output
+from lth_core.cli.parser import add_json, number, whole
 from lth_core.errors import ConfigError
-from lth_core.masks import MaskSet
-from lth_core.nm import Pattern
-from lth_core.pruning import prune, sparsity_after
-from lth_core.scope import prunable_in
-from lth_core.scores import Subject, get_criterion
-from lth_core.ticket import WEIGHTS_NAME, Ticket
-from lth_core.variant_kinds import all_settings, kinds, make_variant
+
+if TYPE_CHECKING:
+    from lth_core.allocation import Allocation
 
 _LIKE = "like="
 _AMOUNT = 0.2
 
 
-def add_make(commands: Any) -> None:
-    """Adds ``make`` to the sub-commands of a parser."""
+def add_parser(commands: Any) -> None:
+    """Adds ``make`` to the commands of a parser."""
     make = commands.add_parser(
         "make",
         help="a one-shot ticket of any checkpoint",
@@ -33,8 +26,8 @@ def add_make(commands: Any) -> None:
         "said by --level, or by --structure, or by --allocation like=FILE.",
     )
     make.add_argument("weights", help="checkpoint to prune and to start from")
-    make.add_argument("--level", type=int, help="number of prunes")
-    make.add_argument("--amount", type=float, help=f"fraction of each ({_AMOUNT})")
+    make.add_argument("--level", type=whole(), help="number of prunes")
+    make.add_argument("--amount", type=number, help=f"fraction of each ({_AMOUNT})")
     make.add_argument(
         "--criterion",
         default="magnitude",
@@ -46,41 +39,32 @@ def add_make(commands: Any) -> None:
         "layer as that ticket keeps (global)",
     )
     make.add_argument("--structure", metavar="N:M", help="keep N of every M neighbours: 2:4")
-    make.add_argument("--seed", type=int, default=0, help="of --criterion random (0)")
-    make.add_argument("--stem", action="store_true", help="prune the stem too (papers B and C)")
-    make.add_argument("-o", "--output", required=True)
-    make.set_defaults(run=_make)
-
-
-def add_variant(commands: Any) -> None:
-    """Adds ``variant`` to the sub-commands of a parser, with the options of every kind."""
-    known = kinds()
-    listed = " ".join(f"{name}: {kind.__doc__}" for name, kind in known.items())
-    variant = commands.add_parser(
-        "variant", help=f"a control: {', '.join(known)}", description=f"Kinds: {listed}"
+    make.add_argument(
+        "--seed", type=whole(below=2**63), default=0, help="of --criterion random (0)"
     )
-    variant.add_argument("file")
-    variant.add_argument("kind", choices=list(known))
-    variant.add_argument("--weights", help="checkpoint to start from; without it a mask alone")
-    for each in all_settings():
-        text = f"{each.help} (default: {each.default}; {', '.join(each.kinds)})"
-        option: dict[str, Any] = {"help": text, "dest": each.name, "default": argparse.SUPPRESS}
-        if each.values.parse is None:
-            option["action"] = "store_true"
-        else:
-            option["type"] = each.values.parse
-            option["choices"] = each.values.choices or None
-        variant.add_argument(f"--{each.name.replace('_', '-')}", **option)
-    variant.add_argument("-o", "--output", required=True)
-    variant.set_defaults(run=_variant)
+    make.add_argument("--stem", action="store_true", help="prune the stem too (papers B and C)")
+    make.add_argument("-o", "--output", required=True, help="ticket to write")
+    add_json(make, "print what was made as JSON")
+    make.set_defaults(run=run)
 
 
-def _make(args: argparse.Namespace) -> None:
+def run(args: argparse.Namespace) -> dict[str, Any] | None:
+    """Prunes a checkpoint."""
+    import torch
+
+    from lth_core.allocation import AsIn
+    from lth_core.backbones import load_backbone
+    from lth_core.checkpoints import stem
+    from lth_core.masks import MaskSet
+    from lth_core.pruning import prune, sparsity_after
+    from lth_core.scope import prunable_in
+    from lth_core.ticket import WEIGHTS_NAME, Ticket
+
     allocation = _allocation(args.allocation)
     _require_one_amount(args, isinstance(allocation, AsIn))
     _require_of_weights(args.criterion)
     amount = _AMOUNT if args.amount is None else args.amount
-    generator = _generator(args.seed)
+    generator = torch.Generator().manual_seed(args.seed)
     backbone = load_backbone(args.weights)
     names = prunable_in(backbone, args.stem)
     masks = MaskSet({n: torch.ones(backbone[n].shape, dtype=torch.bool) for n in names})
@@ -108,12 +92,20 @@ def _make(args: argparse.Namespace) -> None:
         meta |= {"like": allocation.target.digest()}
     if args.criterion != "magnitude":
         meta |= {"seed": args.seed}
-    Ticket(masks, backbone, meta).save(args.output)
+    ticket = Ticket(masks, backbone, meta)
+    ticket.save(args.output)
+    if args.json:
+        return output.ticket_facts(args.output, ticket)
     print(f"{args.output}: {masks!r}")
+    return None
 
 
 def _require_of_weights(criterion: str) -> None:
     """Of a checkpoint there are weights alone: no model to run, and no data."""
+    import torch
+
+    from lth_core.scores import Subject, get_criterion
+
     trial = Subject({"w": torch.zeros(1)}, {"w": torch.ones(1, dtype=torch.bool)})
     try:
         get_criterion(criterion).scores(trial, torch.Generator())
@@ -126,6 +118,9 @@ def _require_of_weights(criterion: str) -> None:
 
 def _allocation(wanted: str | None) -> str | Allocation:
     """What ``--allocation`` names."""
+    from lth_core.allocation import AsIn, get_allocation
+    from lth_core.ticket import Ticket
+
     if wanted is None:
         return "global"
     if wanted.startswith(_LIKE):
@@ -139,6 +134,8 @@ def _allocation(wanted: str | None) -> str | Allocation:
 
 def _require_one_amount(args: argparse.Namespace, like: bool) -> None:
     """How much is pruned must be said once."""
+    from lth_core.nm import Pattern
+
     if args.structure is not None:
         Pattern.parse(args.structure)
         if args.allocation is not None:
@@ -150,31 +147,5 @@ def _require_one_amount(args: argparse.Namespace, like: bool) -> None:
         raise ConfigError(
             f"how much is to be pruned? give --level, --structure or --allocation {_LIKE}FILE"
         )
-    if args.level is not None and args.level < 0:
-        raise ConfigError(f"--level is {args.level}; it must be 0 or more")
     if args.amount is not None and not 0 <= args.amount <= 1:
         raise ConfigError(f"--amount is {args.amount}; it must lie between 0 and 1")
-
-
-def _generator(seed: int) -> torch.Generator:
-    if not 0 <= seed < 2**63:
-        raise ConfigError(f"--seed is {seed}; it must be 0 or more, and below 2**63")
-    return torch.Generator().manual_seed(seed)
-
-
-def _variant(args: argparse.Namespace) -> None:
-    given = {each.name for each in all_settings()} & vars(args).keys()
-    made = make_variant(args.kind, {name: getattr(args, name) for name in sorted(given)})
-    source = Ticket.load(args.file)
-    masks = made.derive(source.masks)
-    # The ticket holds the survivors' values only, so without a checkpoint this is a mask alone.
-    start = None if args.weights is None else load_backbone(args.weights)
-    settings = made.settings()
-    if settings.get("among"):
-        settings["among"] = Path(settings["among"]).name  # a ticket travels; its maker's disk not
-    meta = {key: value for key, value in source.meta.items() if key != "weights"}
-    meta |= {"variant": settings, "of": source.masks.digest()}
-    if args.weights is not None:
-        meta["weights"] = Path(args.weights).name
-    Ticket(masks, start, meta).save(args.output)
-    print(f"{args.output}: {masks!r}")

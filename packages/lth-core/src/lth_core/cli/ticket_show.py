@@ -3,42 +3,74 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from lth_core.cli import output
+from lth_core.cli.parser import add_json
 
-from lth_core.imp.proof import prove
-from lth_core.scope import printable
-from lth_core.ticket import Ticket
+if TYPE_CHECKING:
+    from lth_core.ticket import Ticket
 
 
-def show(args: argparse.Namespace) -> None:
-    """Verifies the ticket ``args.file`` and prints its layers and where it comes from.
+def add_parser(commands: Any) -> None:
+    """Adds ``show`` to the commands of a parser."""
+    show = commands.add_parser(
+        "show",
+        help="verify a ticket and print what it is",
+        description="Verifies a ticket and prints its layers and where it comes from. One that "
+        "lies in the directory of its run is checked against the run's receipts too.",
+    )
+    show.add_argument("file", help="a ticket")
+    add_json(show)
+    show.set_defaults(run=run)
 
-    One that lies in the directory of its run is checked against the run's receipts too.
-    """
-    loaded = Ticket.load(args.file)
+
+def run(args: argparse.Namespace) -> dict[str, Any] | None:
+    """Verifies the ticket ``args.file`` and prints what it is."""
+    from lth_core.imp.proof import prove
+    from lth_core.ticket import Ticket
+
+    ticket = Ticket.load(args.file)
     proven = prove(args.file)
-    console = Console()
-    table = Table(title=Text(f"{args.file}: verified"), title_justify="left")
-    for column in ("weight", "shape", "kept", "sparsity %"):
-        table.add_column(column, justify="left" if column == "weight" else "right")
-    for name, sparsity in loaded.masks.layer_sparsity().items():
-        mask = loaded.masks[name]
-        kept = f"{int(mask.count_nonzero()):,}"
-        # Names are shown as they are: no markup for rich, no control characters for the terminal.
-        shown = Text(printable(name))
-        table.add_row(shown, "×".join(map(str, mask.shape)), kept, f"{100 * sparsity:.2f}")
-    masks = loaded.masks
+    if args.json:
+        return _facts(args.file, ticket, proven)
+    _print(args.file, ticket, proven)
+    return None
+
+
+def _facts(file: str, ticket: Ticket, proven: dict[str, str]) -> dict[str, Any]:
+    masks = ticket.masks
+    layers = [
+        {
+            "name": name,
+            "shape": list(masks[name].shape),
+            "kept": int(masks[name].count_nonzero()),
+            "sparsity": sparsity,
+        }
+        for name, sparsity in masks.layer_sparsity().items()
+    ]
+    return {**output.ticket_facts(file, ticket), "verified": proven, "layers": layers}
+
+
+def _print(file: str, ticket: Ticket, proven: dict[str, str]) -> None:
+    from lth_core.scope import printable
+
+    facts = _facts(file, ticket, proven)
+    console = output.console()
+    table = output.table(("weight", "shape", "kept", "sparsity %"), f"{file}: verified")
+    for layer in facts["layers"]:
+        shape = "×".join(map(str, layer["shape"]))
+        output.add_row(
+            table, layer["name"], shape, f"{layer['kept']:,}", f"{100 * layer['sparsity']:.2f}"
+        )
     table.add_section()
-    table.add_row("all", "", f"{masks.kept:,}", f"{100 * masks.sparsity:.2f}")
+    output.add_row(table, "all", "", f"{facts['kept']:,}", f"{100 * facts['sparsity']:.2f}")
     console.print(table)
-    start = f"{len(loaded.weights)} tensors" if loaded.weights else "none: a mask alone"
+    start = f"{facts['weights']} tensors" if facts["weights"] else "none: a mask alone"
     print(f"weights: {start}")
-    print(f"digest:  {masks.digest()}")
-    print(f"parent:  {printable(str(loaded.meta.get('parent') or 'none'))}")
-    for key, value in sorted(loaded.meta.items()):
+    print(f"digest:  {facts['digest']}")
+    print(f"parent:  {printable(str(facts['parent'] or 'none'))}")
+    for key, value in sorted(ticket.meta.items()):
         if key != "parent":
             print(f"{printable(key)}: {printable(str(value), 1000)}")
     for what, holds in proven.items():

@@ -1,12 +1,10 @@
-"""The command lines of training and testing: ``tools/train.py``, ``lth train`` and their like."""
+"""What ``lth train`` and ``lth test`` do."""
 
 from __future__ import annotations
 
 import argparse
-import errno
 import os
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,74 +14,10 @@ from mmengine.device import get_device
 from mmengine.hooks import Hook
 from mmengine.hub import get_config
 
-from lth_core.cli.parser import Parser
 from lth_core.errors import ConfigError, LTHError
 from lth_core.openmmlab.compat import processes
 from lth_core.openmmlab.preflight import check_files
 from lth_core.openmmlab.runner import LTHRunner
-
-EXIT_USER_ERROR = 2
-
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
-
-
-def train_main(argv: Sequence[str] | None = None) -> int:
-    """Trains a config: ``tools/train.py CONFIG [options]``. Returns the exit code."""
-    parser = _parser("Train a config; with a ticket, or with imp to find tickets.")
-    parser.add_argument(
-        "--resume",
-        nargs="?",
-        const="auto",
-        metavar="CHECKPOINT",
-        help="go on from the work directory's last checkpoint, or from the one named",
-    )
-    parser.add_argument("--amp", action="store_true", help="automatic mixed precision")
-    parser.add_argument(
-        "--auto-scale-lr",
-        action="store_true",
-        help="scale the learning rate with the batch size, by auto_scale_lr.base_batch_size",
-    )
-    args = parser.parse_args(argv)
-    return guarded(lambda: _train(args))
-
-
-def test_main(argv: Sequence[str] | None = None) -> int:
-    """Tests a checkpoint: ``tools/test.py CONFIG CHECKPOINT [options]``. Returns the exit code."""
-    parser = _parser("Test a checkpoint and print its metrics.")
-    parser.add_argument("checkpoint", help="checkpoint file")
-    args = parser.parse_args(argv)
-    return guarded(lambda: _test(args))
-
-
-def guarded(command: Callable[[], object], go_on: str = "again with --resume") -> int:
-    """Runs ``command``; a user's error becomes one line on stderr and a non-zero exit code.
-
-    Args:
-        command: What to run.
-        go_on: How to run the same command to go on after an interruption, for the message.
-    """
-    try:
-        command()
-        processes.leave()
-    except LTHError as problem:
-        if os.environ.get("RANK", "0") == "0":
-            for line in str(problem).splitlines():
-                print(f"error: {line}", file=sys.stderr)
-        return EXIT_USER_ERROR
-    except OSError as problem:
-        if problem.errno not in _NO_ROOM:
-            raise
-        where = problem.filename or "a file of the run"
-        print(
-            f"error: {where} cannot be written: {problem.strerror}; put that right and run the "
-            f"same command {go_on} to go on",
-            file=sys.stderr,
-        )
-        return EXIT_USER_ERROR
-    except KeyboardInterrupt:
-        print(f"interrupted; run the same command {go_on} to go on", file=sys.stderr)
-        return 130
-    return 0
 
 
 def load_config(path: str, options: dict | None = None) -> Config:
@@ -110,25 +44,27 @@ def load_config(path: str, options: dict | None = None) -> Config:
     return cfg
 
 
-def _parser(description: str) -> argparse.ArgumentParser:
-    parser = Parser(description=description)
-    parser.add_argument("config", help="config file, or PACKAGE::path of an installed package's")
-    parser.add_argument("--work-dir", help="where checkpoints and logs go")
-    parser.add_argument(
-        "--cfg-options",
-        nargs="+",
-        action=DictAction,
-        metavar="KEY=VALUE",
-        help="override settings of the config, for example ticket.path=my.safetensors",
-    )
-    parser.add_argument("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none")
-    parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS)
-    return parser
+def parse_options(words: Sequence[str]) -> dict[str, Any]:
+    """``KEY=VALUE`` words of a command line, as OpenMMLab's tools read them.
+
+    Raises:
+        ConfigError: If a word is none.
+    """
+    for word in words:
+        if not word.partition("=")[0] or "=" not in word:
+            raise ConfigError(f"--cfg-options: {word!r} is not KEY=VALUE")
+    found = argparse.Namespace(options=None)
+    try:
+        DictAction(["--cfg-options"], "options")(argparse.ArgumentParser(), found, words)
+    except Exception as problem:  # of mmengine's own, for brackets that do not close
+        reason = str(problem) or type(problem).__name__
+        raise ConfigError(f"--cfg-options cannot be read: {reason}") from None
+    return found.options or {}
 
 
 def _prepare(args: argparse.Namespace) -> Config:
     os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
-    cfg = load_config(args.config, args.cfg_options)
+    cfg = load_config(args.config, parse_options(args.cfg_options or ()))
     cfg.launcher = args.launcher
     if args.work_dir:
         cfg.work_dir = args.work_dir
@@ -137,7 +73,12 @@ def _prepare(args: argparse.Namespace) -> Config:
     return cfg
 
 
-def _train(args: argparse.Namespace) -> None:
+def train(args: argparse.Namespace) -> None:
+    """Trains as the arguments of ``lth train`` say.
+
+    Raises:
+        LTHError: If a setting is wrong or a file is missing.
+    """
     cfg = _prepare(args)
     if args.amp:
         _use_amp(cfg)
@@ -149,6 +90,7 @@ def _train(args: argparse.Namespace) -> None:
         cfg.resume = True
         cfg.load_from = None if args.resume == "auto" else args.resume
     build_runner(cfg).train()
+    processes.leave()
 
 
 def build_runner(cfg: Config, hooks: tuple[Hook, ...] = ()) -> Any:
@@ -169,7 +111,12 @@ def build_runner(cfg: Config, hooks: tuple[Hook, ...] = ()) -> Any:
     return LTHRunner.from_cfg(cfg, hooks)
 
 
-def _test(args: argparse.Namespace) -> None:
+def test(args: argparse.Namespace) -> dict[str, Any]:
+    """Tests as the arguments of ``lth test`` say; the metrics.
+
+    Raises:
+        LTHError: If a setting is wrong or a file is missing.
+    """
     cfg = _prepare(args)
     if not Path(args.checkpoint).is_file():
         raise ConfigError(f"checkpoint {args.checkpoint} does not exist")
@@ -177,7 +124,9 @@ def _test(args: argparse.Namespace) -> None:
     for key in ("ticket", "imp"):  # a trained ticket's zeros are in its checkpoint
         cfg.pop(key, None)
     check_files(cfg, ("test_dataloader",))
-    LTHRunner.from_cfg(cfg).test()
+    metrics = LTHRunner.from_cfg(cfg).test()
+    processes.leave()
+    return metrics
 
 
 def _use_amp(cfg: Config) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from mmengine.config import Config
 
+from lth_core.cli.demo import STAGES
 from lth_core.errors import ConfigError
 from lth_core.imp import TICKET
 from lth_core.openmmlab.jobs import (
@@ -23,9 +24,6 @@ from lth_core.openmmlab.jobs import (
     Training,
 )
 from lth_core.pruning import sparsity_after
-
-STAGES = ("pretrain", "imp", "cls", "det", "seg", "report")
-"""In their order. Each is also the first part of its jobs' names."""
 
 PICTURED = 3
 """How many test images are shown."""

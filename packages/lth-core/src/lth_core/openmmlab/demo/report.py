@@ -21,13 +21,13 @@ from rich.console import Console
 from rich.table import Table
 
 import lth_core
+from lth_core.cli.demo import STAGES
 from lth_core.files import write_atomic
 from lth_core.imp import TICKET
 from lth_core.openmmlab.demo import plots
 from lth_core.openmmlab.demo.plan import (
     PICTURED,
     PRETRAININGS,
-    STAGES,
     TASKS,
     TRUTH,
     DemoPlan,
@@ -224,6 +224,17 @@ def show(summary: Summary, console: Console) -> None:
     for file in (RESULTS, REPORT):
         console.print(_shown(summary.store.root / file), highlight=False, soft_wrap=True)
     console.print(_total(summary), highlight=False, soft_wrap=True)
+
+
+def facts(summary: Summary) -> dict[str, Any]:
+    """Where the files are, and all numbers, for programs."""
+    root = summary.store.root
+    return {
+        "results": root / RESULTS,
+        "report": root / REPORT,
+        "seconds": summary.seconds,
+        "rows": make_rows(summary),
+    }
 
 
 def caption(plan: DemoPlan) -> str:
