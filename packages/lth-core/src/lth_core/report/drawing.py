@@ -67,6 +67,7 @@ _THEME = {
 } | {colour: f"var(--s{place})" for place, colour in enumerate(SERIES)}
 _COLOURS = re.compile("|".join(_THEME), re.IGNORECASE)
 _ID = re.compile(r' id="([^"]*)"')
+_HIDDEN = 'aria-hidden="true"'
 _KEY = re.compile(r"k\d+")
 
 
@@ -76,7 +77,7 @@ class Drawing:
 
     Attributes:
         svg: Its text, from ``<svg`` on.
-        text: What stands for it where it is not seen.
+        text: What stands for it where it is not seen; empty if it only adorns text beside it.
     """
 
     svg: str
@@ -86,8 +87,8 @@ class Drawing:
         """Inline SVG, with ids that begin with ``prefix``."""
         svg = _ID.sub(lambda found: self._id(found[1], prefix), self.svg)
         svg = re.sub(r'(url\(#|href="#)', rf"\g<1>{prefix}", svg)
-        label = escape(printable(self.text, LONGEST))
-        return Markup(svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1))
+        label = f'role="img" aria-label="{escape(printable(self.text, LONGEST))}"'
+        return Markup(svg.replace("<svg ", f"<svg {label if self.text else _HIDDEN} ", 1))
 
     def _id(self, name: str, prefix: str) -> str:
         if _KEY.fullmatch(name):
