@@ -21,6 +21,7 @@ from lth_core.cli import main
 from lth_core.report.material import Material, collect
 from lth_core.report.page import render
 from lth_core.report.pipeline import build
+from lth_core.report.references import references
 from lth_core.report.section import Cell, Section, Table
 from lth_core.results import Result
 
@@ -244,6 +245,51 @@ def test_any_text_makes_a_page(cells: list[tuple[str, str]]) -> None:
     )
     tree = parse(render("".join(a for a, _ in cells), "", [Section("s", "s", "s", (table,))]))
     assert len(list(tree.iter(H + "tr"))) == 1 + len(cells)
+
+
+def test_published_curves_stand_beside_measured_ones_of_like_name() -> None:
+    (each,) = (
+        each
+        for each in references(["paper-a", "paper-a:CIFAR-10=mine", "paper-a:CIFAR-10=too"])
+        if (each.task, each.weights, each.label) == ("CIFAR-10", "MoCo", "paper-a, transferred")
+    )
+    assert each.belongs_to("mine", "accuracy/top1", "mocov2")
+    assert each.belongs_to("too", "accuracy", "moco_800ep")
+    assert not each.belongs_to("other", "accuracy/top1", "mocov2")
+    assert not each.belongs_to("mine", "loss", "mocov2")
+    assert not each.belongs_to("mine", "accuracy/top1", "simclr")
+    (by_name,) = (
+        each
+        for each in references(["paper-a:VOC detection"])
+        if (each.weights, each.label) == ("SimCLR", "paper-a, transferred")
+    )
+    assert by_name.belongs_to("voc_detection", "coco/bbox_mAP", "simclr")
+    assert not by_name.belongs_to("voc_detection", "coco/bbox_mAP_50", "simclr")
+    assert by_name.scaled(0.9).points[0][1] == by_name.points[0][1] / 100
+    assert by_name.scaled(90.0) == by_name
+
+
+def test_page_with_published_curves(tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    one = Result("digits", "SimCLR", "transferred", 1, 0.2, 0, "accuracy", 90.0)
+    results.append(tmp_path / "results.jsonl", [one])
+    asked = ["--reference", "paper-a:CIFAR-100=digits"]
+    assert main(["report", str(tmp_path), *asked, "-o", str(page)]) == 0
+    tree = parse(page.read_text())
+    assert any(text.startswith("CIFAR-100: accuracy, as published") for text in texts(tree, "h3"))
+    figure = next(tree.iter(H + "figure"))
+    drawn = {node.get("class") for node in figure.iter(SVG + "g")} - {None}
+    assert drawn == {"k0", "k1", "k2"}  # the ticket's, and both of the paper's for SimCLR
+
+
+@pytest.mark.parametrize("text", ["paper-x", "paper-a:nothing", "paper-a:=digits", "paper-a:SVHN="])
+def test_unknown_references_are_one_line(
+    text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "page.html"
+    assert main(["report", str(SCENES), "--reference", text, "-o", str(page)]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert not page.exists()
 
 
 def test_a_figure_shows_the_numbers() -> None:

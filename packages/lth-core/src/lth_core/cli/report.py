@@ -32,13 +32,19 @@ def add_parser(commands: Any) -> None:
         help="the page to write (%(default)s)",
     )  # fmt: skip
     parser.add_argument("--title", default="Lottery tickets", help="of the page (%(default)s)")
+    parser.add_argument(
+        "--reference", action="append", default=[], metavar="PAPER[:TASK[=MINE]]",
+        help="show a paper's curves too (paper-a), of one task, and draw them with the measured "
+        "task MINE; may be given again",
+    )  # fmt: skip
     add_json(parser, "print what was written as JSON")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> dict[str, Any] | None:
     """Writes the page."""
-    material = extra("report", "lth_core.report.material", "report").collect(args.dirs)
+    published = extra("report", "lth_core.report.references", "report").references(args.reference)
+    material = extra("report", "lth_core.report.material", "report").collect(args.dirs, published)
     build = extra("report", "lth_core.report.pipeline", "report").build
     render = extra("report", "lth_core.report.page", "report").render
     problems = [ticket.problem for ticket in material.tickets if ticket.problem]

@@ -12,6 +12,7 @@ from lth_core import results
 from lth_core.errors import LTHError, RunError
 from lth_core.imp.directory import REWIND, START, TICKET
 from lth_core.imp.proof import prove
+from lth_core.report.references import Reference
 from lth_core.results import Result
 from lth_core.ticket import Ticket
 
@@ -61,23 +62,6 @@ class FoundTicket:
             TicketError: If it cannot be.
         """
         return Ticket.load(self.path)
-
-
-@dataclass(frozen=True)
-class Reference:
-    """A published curve to draw beside measured ones.
-
-    Attributes:
-        label: Where it is from, and what it is.
-        points: Sparsity, as a fraction, and value of each.
-        task: The task that it is drawn with, or empty for all.
-        metric: The metric that it is drawn with, or empty for all.
-    """
-
-    label: str
-    points: tuple[tuple[float, float], ...]
-    task: str = ""
-    metric: str = ""
 
 
 @dataclass(frozen=True)
