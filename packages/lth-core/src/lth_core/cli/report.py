@@ -10,7 +10,7 @@ from typing import Any
 
 import lth_core
 from lth_core.cli.lazily import extra
-from lth_core.cli.parser import add_json
+from lth_core.cli.parser import add_json, whole
 from lth_core.errors import RunError
 
 _EPILOG = """
@@ -37,6 +37,11 @@ def add_parser(commands: Any) -> None:
         help="show a paper's curves too (paper-a), of one task, and draw them with the measured "
         "task MINE; may be given again",
     )  # fmt: skip
+    parser.add_argument(
+        "--pictures", type=whole(), default=3, metavar="N",
+        help="test images of each task to show with what models find in them; this builds the "
+        "models and test data of the runs' configs; 0 shows none (%(default)s)",
+    )  # fmt: skip
     add_json(parser, "print what was written as JSON")
     parser.set_defaults(run=run)
 
@@ -50,7 +55,7 @@ def run(args: argparse.Namespace) -> dict[str, Any] | None:
     problems = [ticket.problem for ticket in material.tickets if ticket.problem]
     for problem in problems:
         print(f"warning: {problem}", file=sys.stderr)
-    page = render(args.title, _lead(args), build(material), _made())
+    page = render(args.title, _lead(args), build(material, pictures=args.pictures), _made())
     _write(args.output, page)
     size = len(page.encode())
     if args.json:

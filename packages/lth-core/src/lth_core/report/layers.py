@@ -14,6 +14,7 @@ from lth_core.report.section import BAD, Cell, Figure, Figures, Fold, Part, Sect
 
 _PROFILES = 3
 _COLUMNS = 6
+_LONG = 9
 
 
 def layers(scopes: Sequence[Scope]) -> Iterator[Section]:
@@ -46,7 +47,8 @@ def _parts(scope: Scope) -> Iterator[Part]:
         )
     levels = _chosen(scope)
     yield Figures(tuple(_profile(scope, sparsity) for sparsity in levels), 420)
-    yield _stages(scope, levels)
+    stages = _stages(scope, levels)
+    yield stages if len(stages.rows) <= _LONG else Fold(stages.caption, (stages,))
     yield Figures(
         (
             curve(scope, "Dead output channels", lambda look: _dead(look)[0], "dead, %"),

@@ -191,9 +191,11 @@ class Swatches:
 
     Attributes:
         titles: Of each, in the order of :data:`lth_core.report.drawing.SERIES`.
+        numbered: Whether figures name them by their numbers too.
     """
 
     titles: tuple[str, ...]
+    numbered: bool = True
 
 
 Part = Text | Facts | Figure | Figures | Table | Download | Fold | Group | Legend | Swatches

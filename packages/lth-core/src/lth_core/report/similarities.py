@@ -11,7 +11,7 @@ from matplotlib.figure import Figure as Canvas
 from lth_core.analysis import Similarity
 from lth_core.report.chains import Pair, Scope, by_scope, spread
 from lth_core.report.drawing import SERIES, drawing
-from lth_core.report.section import Figure, Figures, Fold, Part, Section, Table, Text
+from lth_core.report.section import Figure, Figures, Fold, Part, Section, Swatches, Table, Text
 
 _MATRICES = 3
 _MEASURES: tuple[tuple[str, Callable[[Similarity], float]], ...] = (
@@ -43,17 +43,22 @@ def _parts(scope: Scope) -> Iterator[Part]:
         ("Seeds of one chain", {k: p for k, p in scope.pairs.items() if k in families}),
     ):
         if pairs:
-            yield Text(f"{title}: {_named(pairs)}.")
+            yield Text(f"{title}{_many(pairs)}.")
+            if len(pairs) <= len(SERIES):
+                chains = scope.chains
+                yield Swatches(
+                    tuple(f"{chains[i].title} and {chains[j].title}" for i, j in pairs), False
+                )
             yield Figures(tuple(_curve(pairs, *measure) for measure in _MEASURES))
     sparsities = sorted({pair.sparsity for pairs in scope.pairs.values() for pair in pairs})
     yield Figures(tuple(_matrix(scope, s) for s in spread(sparsities, _MATRICES + 1)[-_MATRICES:]))
     yield Fold("All pairs in numbers", (_table(scope),))
 
 
-def _named(pairs: dict[tuple[int, int], list[Pair]]) -> str:
+def _many(pairs: dict[tuple[int, int], list[Pair]]) -> str:
     if len(pairs) > len(SERIES):
-        return f"{len(pairs)} pairs, in the order of their numbers; colours come round again"
-    return ", ".join(f"{i + 1} and {j + 1}" for i, j in pairs)
+        return f": {len(pairs)} pairs, more than there are colours; the table below names them"
+    return ", dashed what chance gives"
 
 
 def _curve(
@@ -69,11 +74,7 @@ def _curve(
                       linewidth=1.1)  # fmt: skip
             axes.plot(sparsities, [of(pair.found) for pair in own], "o-", color=colours[key],
                       markersize=3.5)  # fmt: skip
-            end = own[-1]
-            axes.annotate(f" {key[0] + 1}, {key[1] + 1}", (end.sparsity, of(end.found)),
-                          color=colours[key], fontsize=8, va="center")  # fmt: skip
-        axes.set_xlim(0, 108)
-        axes.set_xticks(range(0, 101, 20))
+        axes.set_xlim(0, 100)
         axes.set_ylim(0, 1.03)
         axes.set_xlabel("sparsity, %")
 

@@ -152,10 +152,13 @@ class Pictures(Job):
 
     def do(self, cfg: Config, files: Mapping[str, Path], directory: Path) -> Outcome:
         """Draws; see :meth:`lth_core.openmmlab.jobs.Job.do`."""
-        from lth_core.openmmlab.demo import pictures  # which reads names from here
+        from lth_core.openmmlab import predictions  # only workers need it
 
         begun = time.perf_counter()
-        pictures.draw(self.path[0], cfg, files, directory)
+        rows = predictions.draw(cfg, list(files.values()), PICTURED)
+        for place, row in enumerate(rows):
+            for name, drawn in zip((TRUTH, *files), row, strict=True):
+                (directory / f"{place}_{name}.jpg").write_bytes(drawn.jpeg)
         return Outcome({}, time.perf_counter() - begun)
 
     def text(self, outcome: Outcome) -> str:
@@ -247,6 +250,18 @@ def _common(settings: Settings, stage: str) -> dict[str, Any]:
     }
 
 
+def _record(task: str, weights: str, mask: str = "") -> dict[str, Any]:
+    """What results call a training; ``mask`` is the pre-training whose chain found it."""
+    names = {"task": task, "weights": weights}
+    if mask:
+        names["mask"] = f"imp on {PRETRAININGS[mask].title}"
+    return {"record": names}
+
+
+def _own_task(name: str) -> str:
+    return f"pre-training: {PRETRAININGS[name].title}"
+
+
 def _pretrain(settings: Settings, name: str) -> Job:
     return Training(
         stage="pretrain",
@@ -254,7 +269,7 @@ def _pretrain(settings: Settings, name: str) -> Job:
         title=f"pretrain · {PRETRAININGS[name].title}",
         measure=PRETRAININGS[name].measure,
         config=PRETRAININGS[name].config,
-        options=_common(settings, "pretrain"),
+        options={**_common(settings, "pretrain"), **_record(_own_task(name), "random")},
         files={},
         outputs=(CHECKPOINT,),
         seconds=14 if name == "labels" else 25,
@@ -278,6 +293,7 @@ def _chain(settings: Settings, name: str) -> Job:
             "train_cfg.max_epochs": settings.imp_epochs,
             "imp": imp,
             **_common(settings, "imp"),
+            **_record(_own_task(name), PRETRAININGS[name].title, name),
         },
         files={"load_from": (f"pretrain/{name}", CHECKPOINT)},
         outputs=tuple(f"level_{k:02d}/{TICKET}" for k in range(settings.rounds + 1)),
@@ -287,7 +303,8 @@ def _chain(settings: Settings, name: str) -> Job:
 
 def _train(settings: Settings, task: str, name: str, start: Start) -> Job:
     files = {"ticket.path": (f"imp/{name}", f"level_{start.level:02d}/{TICKET}")}
-    options = _common(settings, task)
+    title = PRETRAININGS[name].title
+    options = {**_common(settings, task), **_record(TASKS[task].title, title, name)}
     if start.kind == "random":
         # Other weights survive than the ticket's, with the values of the same pre-training.
         files["ticket.weights"] = (f"pretrain/{name}", CHECKPOINT)

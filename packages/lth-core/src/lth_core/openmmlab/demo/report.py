@@ -1,30 +1,27 @@
 """What a run ends with: the table on the screen, ``results.csv`` and ``report.html``.
 
-All three are made from the same :class:`Row` objects, and those from the jobs' results.
+The table and ``results.csv`` are made from the same :class:`Row` objects, and those from the jobs'
+results; the page is that of ``lth report`` with the same table before the rest.
 """
 
 from __future__ import annotations
 
-import base64
 import csv
 import datetime
 import importlib.metadata
 import io
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import jinja2
+from rich import table as rich_table
 from rich.console import Console
-from rich.table import Table
 
 import lth_core
 from lth_core.cli.demo import STAGES
 from lth_core.files import write_atomic
-from lth_core.imp import TICKET
-from lth_core.openmmlab.demo import plots
 from lth_core.openmmlab.demo.plan import (
     PICTURED,
     PRETRAININGS,
@@ -37,7 +34,11 @@ from lth_core.openmmlab.demo.plan import (
     starts,
 )
 from lth_core.openmmlab.jobs import Result, Store, clock
-from lth_core.ticket import Ticket
+from lth_core.report.material import collect
+from lth_core.report.page import render
+from lth_core.report.pipeline import build
+from lth_core.report.predictions import side_by_side
+from lth_core.report.section import FAINT, Cell, Facts, Group, Part, Section, Table, Text
 
 RESULTS, REPORT = "results.csv", "report.html"
 MISSING = "–"
@@ -95,6 +96,26 @@ class Summary:
     reused: int
     total: int
 
+
+_LEAD = (
+    "A small ResNet-18 was pre-trained on handwritten digits in three ways. Iterative magnitude "
+    "pruning with rewinding found sparse tickets in each, and a classifier, a detector and a "
+    "segmenter were trained from them: beside the dense backbone, and beside random masks."
+)
+_METRICS = (
+    "Accuracy in per cent; mAP50 (mean average precision at IoU 0.5) and mIoU (mean intersection "
+    "over union) between 0 and 1. All of it on test images whose digits no training has seen."
+)
+_STARTS = (
+    "dense: the whole pre-trained backbone. ticket: the mask that pruning found on the "
+    "pre-training task, with the pre-trained weights that survive. random: as many weights of the "
+    "same pre-trained backbone, drawn at random. Sparsity counts the convolutions of the backbone "
+    "but the stem; heads stay dense."
+)
+_FILES = (
+    "The numbers of the first table are in results.csv, each training's settings and log in its "
+    "directory beside this file."
+)
 
 METRICS = {
     "accuracy/top1": "accuracy", "pascal_voc/mAP": "mAP50", "mIoU": "mIoU", "loss": "loss",
@@ -208,7 +229,9 @@ def _loss(row: Row | None, dense: Row | None) -> str:
 def show(summary: Summary, console: Console) -> None:
     """Prints the table and where the files are."""
     plan = summary.plan
-    table = Table(title="What each start leads to", caption=caption(plan), title_justify="left")
+    table = rich_table.Table(
+        title="What each start leads to", caption=caption(plan), title_justify="left"
+    )
     for heading in ("pre-training", "start"):
         table.add_column(heading)
     for heading in ("sparsity %", *(f"{key} {task.label}" for key, task in TASKS.items())):
@@ -273,86 +296,88 @@ def write(summary: Summary) -> None:
 
 
 def _html(summary: Summary, rows: list[Row]) -> str:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
+    sections = [*_results(summary, rows), *_pictures(summary)]
+    found = build(collect([summary.store.root]))
+    sections += [section for section in found if section.id != "summary"]
+    sections.append(_making(summary))
+    made = datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
+    return render("Lottery tickets in pre-trained backbones", _LEAD, sections, f"{made}. {_FILES}")
+
+
+def _results(summary: Summary, rows: list[Row]) -> Iterator[Section]:
+    """The table of the screen, with differences to dense."""
+    reused = f", {summary.reused} finished before" if summary.reused else ""
+    facts = Facts((
+        (clock(summary.seconds), "this run, min:s"),
+        (str(summary.total), f"jobs{reused}"),
+        (str(summary.workers), "processes at once"),
+        (str(summary.plan.settings.seed), "the seed, the only one"),
+    ))  # fmt: skip
+    lines = make_table(summary.plan, rows)
+    heads = [
+        head for task in TASKS.values() for head in (f"{task.title}, {task.label}", "to dense")
+    ]
+    table = Table(
+        "What each start leads to",
+        ("pre-training", "start", "sparsity, %", *heads),
+        tuple(
+            (
+                line.pretraining,
+                line.start,
+                line.sparsity,
+                *(cell for value, loss in line.marked() for cell in (value, Cell(loss, FAINT))),
+            )
+            for line in lines
+        ),
+        frozenset(range(2, 3 + len(heads))),
     )
+    parts: tuple[Part, ...] = (facts, table, Text(_STARTS)) if lines else (facts,)
+    yield Section("results", "Results", f"{caption(summary.plan)} {_METRICS}", parts)
+
+
+def _pictures(summary: Summary) -> Iterator[Section]:
+    """What the jobs have drawn of each task."""
+    groups = []
     settings = summary.plan.settings
-    curves, rounds = [], []
-    for key, task in TASKS.items():
-        if mine := [row for row in rows if row.task == key]:
-            curves.append((task.title, plots.curve(mine, task.label, key)))
-    for name, pretraining in PRETRAININGS.items():
-        if mine := [row for row in rows if row.task == "imp" and row.pretraining == name]:
-            rounds.append((pretraining.title, plots.rounds(mine, mine[0].metric, name)))
-    return environment.get_template("report.html.j2").render(
-        settings=settings,
-        tasks=TASKS,
-        colours=[(PRETRAININGS[name].title, colour) for name, colour in plots.COLOURS.items()],
-        table=make_table(summary.plan, rows),
-        caption=caption(summary.plan),
-        curves=curves,
-        rounds=rounds,
-        layers=_layers(summary),
-        pictures=_pictures(summary),
-        pictured=PRETRAININGS[settings.pictured].title,
-        pictured_sparsity=sparsity_text(settings.random_levels[-1], settings.amount),
-        stages=_stages(summary),
-        total=clock(summary.seconds),
-        summary=summary,
-        versions=_versions(),
-        date=datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
-    )
-
-
-def _layers(summary: Summary) -> list[tuple[str, str]]:
-    """For each level that tasks start from: its sparsity, and the drawing of its layers."""
-    drawings = []
-    for level in summary.plan.settings.levels:
-        tickets = {}
-        for name in PRETRAININGS:
-            if f"imp/{name}" in summary.results:
-                path = summary.store.directory(f"imp/{name}") / f"level_{level:02d}" / TICKET
-                tickets[name] = Ticket.load(path).masks
-        if tickets:
-            sparsity = f"{100 * next(iter(tickets.values())).sparsity:.2f} %"
-            layers = {name: masks.layer_sparsity() for name, masks in tickets.items()}
-            drawings.append((sparsity, plots.layers(layers, str(level))))
-    return drawings
-
-
-def _pictures(summary: Summary) -> list[dict[str, Any]]:
-    """For each task: headings, and rows of images as data URLs."""
-    found = []
     for job in summary.plan.jobs.values():
         if job.stage != "report" or job.name not in summary.results:
             continue
-        columns = [TRUTH, *job.files]
-        scores = [""]
-        for source, _ in job.files.values():
-            task = TASKS[job.path[0]]
-            value = task.scale * summary.results[source].metrics[task.metric]
-            scores.append(f"{task.label} {value:.{task.digits}f}")
+        task = TASKS[job.path[0]]
+        titles = {TRUTH: TRUTH}
+        for name, (source, _) in job.files.items():
+            value = task.measure.text(summary.results[source].metrics)
+            titles[name] = f"{name.partition('_')[0]}: {value}"
         directory = summary.store.directory(job.name)
-        found.append(
-            {
-                "title": TASKS[job.path[0]].title,
-                "columns": [name.partition("_")[0] for name in columns],
-                "scores": scores,
-                "rows": [
-                    [_data_url(directory / f"{i}_{column}.jpg") for column in columns]
-                    for i in range(PICTURED)
-                ],
-            }
+        rows = [
+            side_by_side(
+                [
+                    (title, (directory / f"{place}_{name}.jpg").read_bytes(), task.title)
+                    for name, title in titles.items()
+                ]
+            )
+            for place in range(PICTURED)
+        ]
+        groups.append(Group(task.title.capitalize(), tuple(rows)))
+    if groups:
+        sparsity = sparsity_text(settings.random_levels[-1], settings.amount)
+        yield Section(
+            "predictions",
+            "Predictions beside the truth",
+            f"The first {PICTURED} test images; backbone pre-trained with "
+            f"{PRETRAININGS[settings.pictured].title}. Sparsity of ticket and random mask: "
+            f"{sparsity}.",
+            tuple(groups),
         )
-    return found
 
 
-def _data_url(path: Path) -> str:
-    return "data:image/jpeg;base64," + base64.b64encode(path.read_bytes()).decode()
+def _making(summary: Summary) -> Section:
+    """How it was made."""
+    stages = Table("Time", ("stage", "jobs", "on one core"), tuple(
+        (stage, str(count), time) for stage, count, time in _stages(summary)
+    ), frozenset((1, 2)))  # fmt: skip
+    versions = Table("Versions", ("package", "version"), tuple(_versions().items()))
+    parts = (Text(summary.command, code=True), stages, versions)
+    return Section("making", "How it was made", "", parts)
 
 
 def _stages(summary: Summary) -> list[tuple[str, int, str]]:
