@@ -76,7 +76,8 @@ It is written by the commands below, and `mmcv-ops.json` beside it holds all row
 In a virtual environment of its own, with a C++ compiler, ninja and `setuptools<81`; about 20
 minutes of one core:
 
-```
+<!-- not run: compiles for twenty minutes, and downloads -->
+```bash
 pip install torch torchvision mmengine "setuptools<81" wheel
 pip download --no-deps --no-binary :all: --no-build-isolation mmcv==2.1.0
 tar xf mmcv-2.1.0.tar.gz && cd mmcv-2.1.0
