@@ -11,6 +11,8 @@ import importlib
 import json
 import os
 import runpy
+import select
+import signal
 import socket
 import sys
 import traceback
@@ -65,14 +67,19 @@ def _answer(link: socket.socket) -> None:
         os.environ.clear()
         os.environ.update(variables)
         os._exit(_run(name, arguments))
-    _, status = os.waitpid(child, 0)
+    ended, status = 0, 0
+    while not ended:
+        if select.select([link], [], [], 0.02)[0]:  # who asked has been killed
+            os.kill(child, signal.SIGKILL)
+            os._exit(1)
+        ended, status = os.waitpid(child, os.WNOHANG)
     link.sendall(f"{os.waitstatus_to_exitcode(status)}\n".encode())
     os._exit(0)
 
 
 def _run(name: str, arguments: list[str]) -> int:
     sys.stdin, sys.stdout, sys.stderr = (
-        open(number, mode, closefd=False) for number, mode in enumerate("rww")
+        os.fdopen(number, mode, closefd=False) for number, mode in enumerate("rww")
     )
     sys.argv = [name, *arguments] if name == "lth" else arguments
     code = 0

@@ -46,7 +46,7 @@ KNOWN = {
     "docs/how-to/two-of-four.md": Page((has.moco,)),
     "docs/papers/c.md": Page((has.robust,)),
     "docs/tutorials/multi-node.md": Page((has.moco, has.coco, has.my_detector), long=True),
-    "docs/tutorials/papers-masks.md": Page((has.paper_mask, has.birds)),
+    "docs/tutorials/papers-masks.md": Page((has.paper_mask, has.birds), long=True),
     "docs/tutorials/your-config.md": Page((has.moco, has.coco, has.my_detector)),
     "docs/segmentation.md": Page((has.tickets, has.voc_segmentation)),
     "docs/transfer.md": Page((has.transfer_chains, has.cifar, has.flowers), long=True),
