@@ -136,7 +136,7 @@ def _run(command: list[str], place: Path, shop: Workshop, block: Block) -> str:
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=TIMEOUT, check=False,
     )  # fmt: skip
     print(f"line {block.line}: {time.perf_counter() - begun:.1f} s")
-    assert done.returncode == 0, f"line {block.line}:\n{block.text}\n{done.stdout[-4000:]}"
+    assert done.returncode == 0, f"line {block.line}:\n{block.text}\n{done.stdout[-1500:]}"
     return done.stdout
 
 

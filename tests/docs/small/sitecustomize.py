@@ -33,6 +33,7 @@ def shrink(cfg: Any) -> None:
         content["narrow"] = _narrow(content["model"])
     if content["narrow"] and content.get("imp"):
         content["imp"]["rounds"] = ROUNDS
+    _detect_anything(content["model"])
     _shorten(content)
     for part in ("train", "val", "test"):
         loader = content.get(f"{part}_dataloader")
@@ -63,6 +64,13 @@ def _narrow(model: dict) -> bool:
     for part in full:
         part["base_channels"] = part["stem_channels"] = 64 // NARROW
     return True
+
+
+def _detect_anything(model: dict) -> None:
+    """Detectors that have hardly been trained are sure of nothing, and nothing has no precision."""
+    for part in _parts(model):
+        if "score_thr" in part:
+            part["score_thr"] = 0.0
 
 
 def _divided(value: Any) -> Any:
