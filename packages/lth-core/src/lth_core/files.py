@@ -120,7 +120,7 @@ def load_tensors(
     try:
         data = _read(path)
     except FileNotFoundError:
-        raise error(f"{what} {path} does not exist") from None
+        raise error(f"{what} {path} does not exist (looked for {path.absolute()})") from None
     except OSError as problem:
         raise error(f"{what} {path} cannot be read: {problem.strerror}") from None
     except ValueError as problem:  # a name that no file can have

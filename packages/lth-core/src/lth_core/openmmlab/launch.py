@@ -118,8 +118,11 @@ def test(args: argparse.Namespace) -> dict[str, Any]:
         LTHError: If a setting is wrong or a file is missing.
     """
     cfg = _prepare(args)
-    if not Path(args.checkpoint).is_file():
-        raise ConfigError(f"checkpoint {args.checkpoint} does not exist")
+    checkpoint = Path(args.checkpoint)
+    if not checkpoint.is_file():
+        raise ConfigError(
+            f"checkpoint {checkpoint} does not exist (looked for {checkpoint.absolute()})"
+        )
     cfg.load_from = args.checkpoint
     for key in ("ticket", "imp"):  # a trained ticket's zeros are in its checkpoint
         cfg.pop(key, None)
