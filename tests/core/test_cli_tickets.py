@@ -63,6 +63,16 @@ def test_import_show_export(capsys, tmp_path):
     assert not dense["layer1.0.conv1.weight"][~masks["layer1.0.conv1.weight"]].any()
 
 
+def test_collapsed_layers_are_warned_of(capsys, tmp_path):
+    masks = {name: torch.zeros(2, 2, dtype=torch.bool) for name in ("a.weight", "b.weight")}
+    lth.Ticket(lth.MaskSet(masks | {"c.weight": torch.eye(2, dtype=torch.bool)})).save("t")
+    warning = "warning: collapsed: nothing is kept of a.weight, b.weight;"
+    assert warning in prints(capsys, "ticket", "show", "t")
+    assert json.loads(prints(capsys, "ticket", "show", "t", "--json"))["collapsed"] == list(masks)
+    lth.Ticket(lth.MaskSet({"c.weight": torch.eye(2, dtype=torch.bool)})).save("t")
+    assert "collapsed" not in prints(capsys, "ticket", "show", "t")
+
+
 def test_a_chain_goes_into_a_directory(capsys, tmp_path):
     first = random_masks(Backbone(), 0.6)
     second = first & random_masks(Backbone(), 0.6, seed=1)

@@ -225,3 +225,15 @@ def test_resnet50_as_published() -> None:
     dense, kept = (sum(getattr(c, f) for c in in_scope) for f in ("flops", "kept_flops"))
     assert kept / dense == pytest.approx(0.2, abs=1e-3)
     assert counts.total.flops - counts.total.kept_flops == dense - kept
+
+
+def test_layers_are_what_has_something_of_its_own() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 3, bias=False), nn.ReLU(), nn.Conv2d(4, 2, 1, bias=False))
+    masks = half(model, "0.weight", "2.weight")
+    counts = lth.count(model, masks, torch.zeros(1, 3, 6, 5))
+    kept = [int(masks[name].sum()) for name in masks]
+    places = 4 * 3
+    assert counts.layers() == {
+        "0": Count(108, kept[0], 108 * places, kept[0] * places),
+        "2": Count(8, kept[1], 8 * places, kept[1] * places),
+    }

@@ -12,6 +12,7 @@ from lth_core.report.masks import masks
 from lth_core.report.material import collect
 from lth_core.report.page import render
 from lth_core.report.section import Section, Table
+from lth_core.report.trained import trained
 
 SHAPES = {
     "conv1.weight": (4, 3, 3, 3),
@@ -137,6 +138,29 @@ def test_damaged_collapsed_and_lonely_tickets(tmp_path: Path) -> None:
     assert list(found) == ["layers", "kernels"]
     alarm = tables(found["layers"])[0]
     assert [str(alarm.rows[0][0]), alarm.rows[0][2].text] == ["x", "a.weight"]  # type: ignore[union-attr]
+
+
+def test_natural_sparsity_is_of_what_is_not_pruned(tmp_path: Path) -> None:
+    found = chain(tmp_path / "run", 0, levels=2)
+    for level, mask in enumerate(found):
+        folder = tmp_path / "run" / f"level_{level:02d}"
+        weights = {name: own.float() for name, own in mask.items()}
+        weights["conv1.weight"][0, 0, 0, :2] = 0  # by training, where nothing is pruned yet
+        state = {f"backbone.{n}": w for n, w in weights.items()} | {
+            "head.fc.weight": torch.zeros(2, 2)
+        }
+        torch.save({"state_dict": state}, folder / "final.pth")
+        (folder / "last_checkpoint").write_text("/moved/final.pth")
+    (tmp_path / "run" / "level_02" / "final.pth").write_bytes(b"damaged")
+    (section,) = trained(collect([tmp_path]))
+    render("t", "", [section])
+    (table,) = tables(section)
+    own = sum(bool(bit) for bit in found[1]["conv1.weight"][0, 0, 0, :2])
+    assert [row[2] for row in table.rows[:2]] == [
+        f"{100 * 2 / found[0].total:.4f}",
+        f"{100 * own / found[1].kept:.4f}",
+    ]
+    assert "final.pth" in table.rows[2][2].text  # type: ignore[union-attr]
 
 
 def test_dense_tickets_alone_say_nothing(tmp_path: Path) -> None:

@@ -80,6 +80,10 @@ class Counts:
         found = [c for n, c in self.modules.items() if n == name or n.startswith(inside)]
         return sum(found, Count())
 
+    def layers(self) -> dict[str, Count]:
+        """By module, those left out that have nothing of their own."""
+        return {name: own for name, own in self.modules.items() if own != Count()}
+
     def stages(self) -> dict[str, Count]:
         """By child of the backbone and by other part of the model, what is empty left out."""
         stages: dict[str, Count] = {}

@@ -11,7 +11,7 @@ from lth_core.cli.parser import add_json, whole
 from lth_core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from lth_core.counts import Count, Counts
+    from lth_core.counts import Count
 
 _COLUMNS = ("", "params", "kept", "%", "FLOPs", "kept", "%")
 
@@ -35,6 +35,9 @@ def add_parser(commands: Any) -> None:
         metavar="N",
         help="of the picture: [channels] height width (3 224 224)",
     )
+    flops.add_argument(
+        "--layers", action="store_true", help="layer by layer instead of stage by stage"
+    )
     add_json(flops, "print exact numbers as JSON")
     flops.set_defaults(run=run)
 
@@ -47,9 +50,11 @@ def run(args: argparse.Namespace) -> dict[str, Any] | None:
     cfg = openmmlab("ticket flops", "launch").load_config(args.config)
     counts = complexity.count_config(cfg, masks, shape)
     if args.json:
-        return {"shape": shape, "total": counts.total, "stages": counts.stages()}
+        content = {"shape": shape, "total": counts.total, "stages": counts.stages()}
+        return {**content, "layers": counts.layers()} if args.layers else content
     size = " x ".join(map(str, shape))
-    _print(counts, f"{args.config}, {size}, with the masks of {args.file}")
+    parts = counts.layers() if args.layers else counts.stages()
+    _print(parts, counts.total, f"{args.config}, {size}, with the masks of {args.file}")
     return None
 
 
@@ -60,12 +65,12 @@ def _shape(given: list[int]) -> list[int]:
     return shape
 
 
-def _print(counts: Counts, title: str) -> None:
+def _print(parts: dict[str, Count], total: Count, title: str) -> None:
     table = output.table(_COLUMNS, title)
-    for name, own in counts.stages().items():
+    for name, own in parts.items():
         output.add_row(table, name, *_cells(own))
     table.add_section()
-    output.add_row(table, "all", *_cells(counts.total))
+    output.add_row(table, "all", *_cells(total))
     output.console().print(table)
 
 

@@ -39,6 +39,8 @@ def run(args: argparse.Namespace) -> dict[str, Any] | None:
 
 
 def _facts(file: str, ticket: Ticket, proven: dict[str, str]) -> dict[str, Any]:
+    from lth_core.analysis import collapsed_layers
+
     masks = ticket.masks
     layers = [
         {
@@ -49,11 +51,16 @@ def _facts(file: str, ticket: Ticket, proven: dict[str, str]) -> dict[str, Any]:
         }
         for name, sparsity in masks.layer_sparsity().items()
     ]
-    return {**output.ticket_facts(file, ticket), "verified": proven, "layers": layers}
+    return {
+        **output.ticket_facts(file, ticket),
+        "verified": proven,
+        "collapsed": collapsed_layers(masks),
+        "layers": layers,
+    }
 
 
 def _print(file: str, ticket: Ticket, proven: dict[str, str]) -> None:
-    from lth_core.scope import printable
+    from lth_core.scope import join_some, printable
 
     facts = _facts(file, ticket, proven)
     console = output.console()
@@ -66,6 +73,11 @@ def _print(file: str, ticket: Ticket, proven: dict[str, str]) -> None:
     table.add_section()
     output.add_row(table, "all", "", f"{facts['kept']:,}", f"{100 * facts['sparsity']:.2f}")
     console.print(table)
+    if facts["collapsed"]:
+        print(
+            f"warning: collapsed: nothing is kept of {join_some(facts['collapsed'])}; "
+            "nothing passes there but by a way around"
+        )
     start = f"{facts['weights']} tensors" if facts["weights"] else "none: a mask alone"
     print(f"weights: {start}")
     print(f"digest:  {facts['digest']}")

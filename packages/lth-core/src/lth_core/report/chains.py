@@ -225,7 +225,7 @@ def _chains(tickets: Sequence[FoundTicket]) -> list[Chain]:
         groups.setdefault(_home(ticket.path), []).append(ticket)
     # Controls come last: of many chains those of the runs themselves are compared.
     places = sorted(groups, key=lambda place: place.name == "one_shot")
-    names = {place: _title(place, groups[place][0]) for place in places}
+    names = {place: title_of(place, groups[place][0]) for place in places}
     taken = Counter(names.values())
     return [
         Chain(
@@ -244,7 +244,7 @@ def _home(path: Path) -> Path:
     return path.parent.parent if path.parent.name.startswith("level_") else path
 
 
-def _title(place: Path, ticket: FoundTicket) -> str:
+def title_of(place: Path, ticket: FoundTicket) -> str:
     """As the directory, or the file, is called from the directory asked for."""
     above = len(ticket.path.parts) - len(place.parts)
     name = PurePath(ticket.name)

@@ -12,9 +12,10 @@ from lth_core.report.predictions import predictions
 from lth_core.report.provenance import provenance
 from lth_core.report.section import Builder, Section
 from lth_core.report.summary import summary
+from lth_core.report.trained import trained
 from lth_core.report.verdicts import verdicts
 
-BUILDERS: tuple[Builder, ...] = (summary, curves, verdicts, masks, numbers, provenance)
+BUILDERS: tuple[Builder, ...] = (summary, curves, verdicts, masks, trained, numbers, provenance)
 
 
 def build(
