@@ -163,7 +163,7 @@ def survey(material: Material) -> list[Scope]:
     places: dict[int, tuple[Scope, int | None]] = {}  # of chains, found as their first is read
     for level in spread(_levels(chains), MOST_LEVELS):
         masks: list[tuple[Scope, int, MaskSet]] = []
-        for number, ticket in level:
+        for number, ticket in sorted(level, key=lambda item: item[0]):
             try:
                 mask = ticket.load().masks
             except LTHError:
