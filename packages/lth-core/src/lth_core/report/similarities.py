@@ -31,7 +31,7 @@ def similarities(scopes: Sequence[Scope]) -> Iterator[Section]:
             "Intersection over union of the kept weights is what paper A calls relative "
             "similarity. It falls with density for any two masks, so each line has a dashed one "
             "beside it: what independent masks with the same number of kept weights in each layer "
-            "come to. Only what lies above that line is in common (of the Hamming distance, below).",
+            "come to. Only what lies above that line is in common; of the Hamming distance, below.",
             parts,
         )
 
