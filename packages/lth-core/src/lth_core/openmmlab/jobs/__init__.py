@@ -6,9 +6,9 @@ who does what next, ``worker`` what a process does, and ``progress`` what is sho
 
 from lth_core.openmmlab.jobs.job import Job, LevelRow, Outcome, Plan
 from lth_core.openmmlab.jobs.progress import choose_view, clock
-from lth_core.openmmlab.jobs.run import JobError, run_jobs
+from lth_core.openmmlab.jobs.run import JobError, default_workers, run_jobs
 from lth_core.openmmlab.jobs.store import Result, Store
-from lth_core.openmmlab.jobs.training import CHECKPOINT, LAST_ONLY, Chain, Measure, Training
+from lth_core.openmmlab.jobs.training import CHECKPOINT, LAST_ONLY, Chain, Measure, Training, prepare
 
 __all__ = [
     "CHECKPOINT",
@@ -25,5 +25,7 @@ __all__ = [
     "Training",
     "choose_view",
     "clock",
+    "default_workers",
+    "prepare",
     "run_jobs",
 ]

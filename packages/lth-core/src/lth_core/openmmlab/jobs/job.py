@@ -6,7 +6,7 @@ import graphlib
 import importlib.util
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -53,6 +53,8 @@ class Job(ABC):
         options: Settings on top of the config, dots between keys.
         files: Files of other jobs that it reads: by the config key that names the file (or by
             any name, for jobs that do not train), the job and the file's place in its directory.
+        reads: Further files that it reads, wherever they lie, by the config key that names each.
+            Their content is part of what the result follows from.
         outputs: Files in its own directory that are part of the result.
         seconds: How long it may take on one core: a first guess, corrected while working.
         like: Jobs that share it take about the same time; empty: none does.
@@ -68,6 +70,7 @@ class Job(ABC):
     outputs: tuple[str, ...]
     seconds: float
     like: str = ""
+    reads: Mapping[str, str] = field(default_factory=dict)
 
     resumable: ClassVar[bool] = False
 
@@ -77,7 +80,8 @@ class Job(ABC):
 
         Args:
             cfg: The job's config, without its options.
-            files: Where the files of other jobs are, by the keys of :attr:`files`.
+            files: Where the files that it reads are, by the keys of :attr:`files` and
+                :attr:`reads`.
             directory: Where its own files go.
         """
 
@@ -101,13 +105,13 @@ class Job(ABC):
 
     @property
     def package(self) -> str:
-        """The package whose config it runs."""
-        return self.config.partition("::")[0]
+        """The package whose config it runs; empty if that is a file of its own."""
+        return self.config.partition("::")[0] if "::" in self.config else ""
 
     @property
     def installed(self) -> bool:
         """Whether that package can be imported."""
-        return importlib.util.find_spec(self.package) is not None
+        return not self.package or importlib.util.find_spec(self.package) is not None
 
     @cached_property
     def needs(self) -> frozenset[str]:

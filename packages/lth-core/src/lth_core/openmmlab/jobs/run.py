@@ -16,6 +16,9 @@ from multiprocessing.sharedctypes import RawArray
 from types import TracebackType
 from typing import Any
 
+import torch
+from joblib import cpu_count  # type: ignore[import-untyped]
+
 from lth_core.errors import LTHError
 from lth_core.openmmlab.jobs.job import Job, Plan
 from lth_core.openmmlab.jobs.progress import View
@@ -25,6 +28,9 @@ from lth_core.openmmlab.jobs.worker import Failure, Order, serve
 
 TICK = 0.25
 """Seconds between looks at what goes on."""
+
+
+_DEVICES = "CUDA_VISIBLE_DEVICES"
 
 
 class JobError(LTHError):
@@ -189,6 +195,18 @@ def run_jobs(
     return {**others, **state.results}, state.reused
 
 
+def visible_devices() -> list[str]:
+    """The GPUs that jobs are spread over, one for each process, as CUDA names them."""
+    named = [name.strip() for name in os.environ.get(_DEVICES, "").split(",") if name.strip()]
+    count = torch.cuda.device_count()
+    return named[:count] if named else [str(index) for index in range(count)]
+
+
+def default_workers() -> int:
+    """How many jobs run at once if nothing is said: one for each GPU, else for each CPU core."""
+    return len(visible_devices()) or int(cpu_count())
+
+
 @dataclass
 class _Worker:
     process: SpawnProcess
@@ -204,6 +222,7 @@ class _Pool:
         self._size = size
         self._share: Share = RawArray("d", size)
         self._workers: list[_Worker] = []
+        self._devices = visible_devices()
 
     def __enter__(self) -> _Pool:
         return self
@@ -272,7 +291,7 @@ class _Pool:
         here, there = context.Pipe()
         place = len(self._workers)
         process = context.Process(target=serve, args=(there, self._share, place))
-        with _inherited():
+        with _inherited(self._devices[place % len(self._devices)] if self._devices else None):
             process.start()
         there.close()  # so that the death of the process ends the connection
         self._workers.append(_Worker(process, here, place))
@@ -280,10 +299,12 @@ class _Pool:
 
 
 @contextmanager
-def _inherited() -> Iterator[None]:
-    """What a worker must have from its first moment on: one thread, and no ear for Ctrl-C."""
+def _inherited(device: str | None) -> Iterator[None]:
+    """What a worker must have from its first moment on: one thread, one GPU, no ear for Ctrl-C."""
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
     settings = dict.fromkeys(names, "1")
+    if device is not None:
+        settings[_DEVICES] = device
     before = {name: os.environ.get(name) for name in settings}
     # Held back, not ignored: one that comes now must still end the run, a moment later.
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})

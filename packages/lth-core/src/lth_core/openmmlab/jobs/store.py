@@ -65,6 +65,7 @@ class Store:
         self.root = Path(root).absolute()
         self.owner = owner
         self._configs: dict[str, str] = {}
+        self._read: dict[str, str] = {}
 
     def directory(self, name: str) -> Path:
         """Where a job keeps its files."""
@@ -94,8 +95,9 @@ class Store:
 
         Raises:
             ConfigError: If the job's config cannot be read.
+            RunError: If one of the files that it reads cannot.
         """
-        source = {
+        source: dict[str, Any] = {
             "lth": lth_core.__version__,
             "config": self.config_digest(job),
             "options": job.options,
@@ -105,6 +107,8 @@ class Store:
             },
             "outputs": job.outputs,
         }
+        if job.reads:
+            source["reads"] = {key: self._file_digest(path) for key, path in job.reads.items()}
         return _sha256(source)
 
     def config_digest(self, job: Job) -> str:
@@ -116,6 +120,14 @@ class Store:
         if job.config not in self._configs:
             self._configs[job.config] = config_digest(load_config(job.config))
         return self._configs[job.config]
+
+    def _file_digest(self, path: str) -> str:
+        if path not in self._read:
+            try:
+                self._read[path] = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+            except OSError as problem:
+                raise RunError(f"{path} cannot be read: {problem.strerror}") from None
+        return self._read[path]
 
     def read(self, job: Job, digest: str) -> Result | None:
         """The result of ``job`` if it was made from ``digest`` and its files verify, else None."""

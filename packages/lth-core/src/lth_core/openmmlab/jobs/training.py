@@ -114,7 +114,7 @@ class Training(Job):
             LTHError: If the training measures nothing of what was asked for.
         """
         begun = time.perf_counter()
-        _prepare(cfg, self.options, files, directory)
+        prepare(cfg, self.options, files, directory)
         runner = build_runner(cfg)
         runner.train()
         metrics: dict[str, float] = runner.metrics.last
@@ -146,7 +146,7 @@ class Chain(Job):
         Raises:
             LTHError: If a level measures nothing of what was asked for.
         """
-        _prepare(cfg, self.options, files, directory)
+        prepare(cfg, self.options, files, directory)
         rows = []
         for level in build_runner(cfg).train():
             if self.measure.metric not in level.metrics:
@@ -169,9 +169,17 @@ class Chain(Job):
         return f"level {level} of {last}, {100 * sparsity:.2f} %"
 
 
-def _prepare(
+def prepare(
     cfg: Config, options: Mapping[str, Any], files: Mapping[str, Path], directory: Path
 ) -> None:
+    """Makes a config a job's own.
+
+    Args:
+        cfg: The config. Changed.
+        options: Settings on top of it, dots between keys.
+        files: Paths, by the keys that name them.
+        directory: Where the training's files go.
+    """
     cfg.merge_from_dict({**options, **{key: str(path) for key, path in files.items()}})
     cfg.work_dir = str(directory)
     progress = {"type": "JobProgressHook", "rounds": cfg.get("imp", {}).get("rounds")}

@@ -98,8 +98,10 @@ def attempt(order: Order) -> Result | Failure:
 
 def _do(order: Order, store: Store, directory: Path) -> Outcome:
     job = order.job
-    _import_once(job.package)
+    if job.package:
+        _import_once(job.package)
     files = {key: store.directory(name) / file for key, (name, file) in job.files.items()}
+    files |= {key: Path(path).absolute() for key, path in job.reads.items()}
     cfg = load_config(job.config)
     if config_digest(cfg) != order.config:
         raise ConfigError(f"{job.config} has changed since {order.owner} began; run it again")
