@@ -166,7 +166,7 @@ def open_run(directory: Path, wanted: Mapping[str, Any], is_main: bool) -> str:
         if is_main:
             write(directory / SETTINGS, text)
     else:
-        differences = list(_differences(stored, wanted))
+        differences = list(differences(stored, wanted))
         if differences:
             raise RunError(
                 f"{directory} holds a run with other settings: {'; '.join(differences[:3])}; "
@@ -175,13 +175,15 @@ def open_run(directory: Path, wanted: Mapping[str, Any], is_main: bool) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _differences(old: Any, new: Any, where: str = "") -> Iterator[str]:
+def differences(old: Any, new: Any, where: str = "") -> Iterator[str]:
+    """What has changed between two sets of settings, a text for each: ``amount was 0.2, now 0.1``.
+    """
     if isinstance(old, dict) and isinstance(new, dict):
         for key in sorted(old.keys() | new.keys()):
-            yield from _differences(old.get(key), new.get(key), f"{where}.{key}".lstrip("."))
+            yield from differences(old.get(key), new.get(key), f"{where}.{key}".lstrip("."))
     elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
         for index, (before, after) in enumerate(zip(old, new, strict=True)):
-            yield from _differences(before, after, f"{where}[{index}]")
+            yield from differences(before, after, f"{where}[{index}]")
     elif old != new:
         yield f"{where} was {old!r}, now {new!r}"
 

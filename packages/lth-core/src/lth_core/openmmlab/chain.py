@@ -26,7 +26,7 @@ from lth_core.openmmlab.naming import MASK_NAME, names_of_chain, weights_of_tick
 from lth_core.openmmlab.ranking import criterion_on
 from lth_core.openmmlab.recording import record
 from lth_core.openmmlab.reinit import build_fresh, loads_pretrained
-from lth_core.openmmlab.resuming import clear, last_whole
+from lth_core.openmmlab.resuming import clear, to_go_on_from
 from lth_core.openmmlab.settings import parse_record
 from lth_core.randomness import isolated
 from lth_core.results import DENSE
@@ -149,9 +149,7 @@ class _Trainer:
 
     def _resumable(self, level: Level) -> Path | None:
         """The checkpoint from which a broken-off training can be gone on with, exactly."""
-        hook = (self.cfg.get("default_hooks") or {}).get("checkpoint") or {}
-        complete = hook.get("save_optimizer", True) and hook.get("save_param_scheduler", True)
-        return last_whole(level.directory) if level.train and complete else None
+        return to_go_on_from(self.cfg, level.directory) if level.train else None
 
     def fresh(self, seed: int) -> Mapping[str, Tensor]:
         """The model's state after its own random initialisation."""

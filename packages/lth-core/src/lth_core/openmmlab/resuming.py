@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,18 @@ def last_whole(directory: str | Path) -> Path | None:
     Each part of a checkpoint file carries a CRC, which torch writes and does not look at.
     """
     return next((path for path in checkpoints(directory) if is_whole(path)), None)
+
+
+def to_go_on_from(cfg: Mapping[str, Any], directory: str | Path) -> Path | None:
+    """The checkpoint from which a broken-off training can be gone on with, exactly.
+
+    Args:
+        cfg: The training's config.
+        directory: Its work directory.
+    """
+    hook = (cfg.get("default_hooks") or {}).get("checkpoint") or {}
+    complete = hook.get("save_optimizer", True) and hook.get("save_param_scheduler", True)
+    return last_whole(directory) if complete else None
 
 
 def is_whole(path: Path) -> bool:

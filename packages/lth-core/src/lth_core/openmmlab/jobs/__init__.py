@@ -5,6 +5,7 @@ who does what next, ``worker`` what a process does, and ``progress`` what is sho
 """
 
 from lth_core.openmmlab.jobs.job import Job, LevelRow, Outcome, Plan
+from lth_core.openmmlab.jobs.long import LongTraining
 from lth_core.openmmlab.jobs.progress import choose_view, clock
 from lth_core.openmmlab.jobs.run import JobError, default_workers, run_jobs
 from lth_core.openmmlab.jobs.store import Result, Store
@@ -17,6 +18,7 @@ __all__ = [
     "Job",
     "JobError",
     "LevelRow",
+    "LongTraining",
     "Measure",
     "Outcome",
     "Plan",

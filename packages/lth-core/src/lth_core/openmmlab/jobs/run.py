@@ -172,9 +172,9 @@ def run_jobs(
                     ready.append(name)
             if ready and pool.has_room:
                 ways = state.ways()
-                ready.sort(key=lambda name: ways[name])
+                ready.sort(key=lambda name: ways[name], reverse=True)  # equals in the plan's order
             while ready and pool.has_room:
-                job = plan.jobs[ready.pop()]
+                job = plan.jobs[ready.pop(0)]
                 digest = store.digest(job, state.results)
                 order = Order(job, digest, store.config_digest(job), str(store.root), store.owner)
                 state.running.append(pool.give(order))

@@ -108,7 +108,7 @@ class Store:
             "outputs": job.outputs,
         }
         if job.reads:
-            source["reads"] = {key: self._file_digest(path) for key, path in job.reads.items()}
+            source["reads"] = {key: self.file_digest(path) for key, path in job.reads.items()}
         return _sha256(source)
 
     def config_digest(self, job: Job) -> str:
@@ -117,11 +117,20 @@ class Store:
         Raises:
             ConfigError: If it cannot be read.
         """
-        if job.config not in self._configs:
-            self._configs[job.config] = config_digest(load_config(job.config))
-        return self._configs[job.config]
+        return self.config_digest_of(job.config)
 
-    def _file_digest(self, path: str) -> str:
+    def config_digest_of(self, config: str) -> str:
+        """The same by the config's own name."""
+        if config not in self._configs:
+            self._configs[config] = config_digest(load_config(config))
+        return self._configs[config]
+
+    def file_digest(self, path: str) -> str:
+        """SHA-256 of a file as it was when this object first saw it.
+
+        Raises:
+            RunError: If it cannot be read.
+        """
         if path not in self._read:
             try:
                 self._read[path] = hashlib.sha256(Path(path).read_bytes()).hexdigest()
