@@ -166,18 +166,17 @@ def open_run(directory: Path, wanted: Mapping[str, Any], is_main: bool) -> str:
         if is_main:
             write(directory / SETTINGS, text)
     else:
-        differences = list(differences(stored, wanted))
-        if differences:
+        changes = list(differences(stored, wanted))
+        if changes:
             raise RunError(
-                f"{directory} holds a run with other settings: {'; '.join(differences[:3])}; "
+                f"{directory} holds a run with other settings: {'; '.join(changes[:3])}; "
                 "use another work directory, or the old settings"
             )
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def differences(old: Any, new: Any, where: str = "") -> Iterator[str]:
-    """What has changed between two sets of settings, a text for each: ``amount was 0.2, now 0.1``.
-    """
+    """What has changed between two sets of settings: ``amount was 0.2, now 0.1``, ..."""
     if isinstance(old, dict) and isinstance(new, dict):
         for key in sorted(old.keys() | new.keys()):
             yield from differences(old.get(key), new.get(key), f"{where}.{key}".lstrip("."))

@@ -9,7 +9,14 @@ from lth_core.openmmlab.jobs.long import LongTraining
 from lth_core.openmmlab.jobs.progress import choose_view, clock
 from lth_core.openmmlab.jobs.run import JobError, default_workers, run_jobs
 from lth_core.openmmlab.jobs.store import Result, Store
-from lth_core.openmmlab.jobs.training import CHECKPOINT, LAST_ONLY, Chain, Measure, Training, prepare
+from lth_core.openmmlab.jobs.training import (
+    CHECKPOINT,
+    LAST_ONLY,
+    Chain,
+    Measure,
+    Training,
+    prepare,
+)
 
 __all__ = [
     "CHECKPOINT",

@@ -28,6 +28,9 @@ from lth_core.ticket import Ticket
 _GENERIC = re.compile(r"final|rewind|latest|ticket|start|(best|epoch|iter)_.*")
 """Names of files that say nothing about what is in them."""
 
+_ZEROS = 0.05
+"""Share of exact zeros above which weights have been pruned: training alone makes hardly any."""
+
 
 @dataclass(frozen=True)
 class Source:
@@ -74,9 +77,9 @@ def choose_source(
     near = next((entry.rewind for entry in entries if entry.rewind is not None), None)
     hint = f", for example {os.path.relpath(near)}" if near else ""
     raise ConfigError(
-        "the config loads no weights, and tickets hold those of survivors alone: dense and controls "
-        f"would start from others than tickets; name the whole in --weights{hint}, or leave "
-        "them out with --controls none"
+        "the config loads no weights, and tickets hold those of survivors alone: dense and "
+        f"controls would start from others than tickets; name the whole in --weights{hint}, or "
+        "leave them out with --controls none"
     )
 
 
@@ -177,7 +180,7 @@ def _check_weights(file: str, dense: MaskSet, model: nn.Module, partial: bool | 
     except LTHError as problem:
         raise TicketError(f"weights {file}: {problem}") from None
     zeros = sum(int((weights[n] == 0).sum()) for n in dense if n in weights)
-    if 2 * zeros > dense.total:
+    if zeros > _ZEROS * dense.total:
         raise ConfigError(
             f"weights {file} are pruned: {100 * zeros / dense.total:.1f} % of those in scope are "
             "zero; dense and controls need the whole"

@@ -73,7 +73,7 @@ def parse_controls(words: Sequence[str]) -> tuple[Control, ...]:
             for none.
 
     Raises:
-        ConfigError: If one is unknown or malformed (the message says what there is), or there twice.
+        ConfigError: If one is unknown (the message says what there is), malformed or there twice.
     """
     if list(words) == [NONE]:
         return ()
@@ -87,8 +87,7 @@ def parse_controls(words: Sequence[str]) -> tuple[Control, ...]:
 
 
 def choose_controls(given: Sequence[str] | None, sensitivity: bool) -> tuple[str, ...]:
-    """What a command line asks for: the set of the sensitivity study, and what is named beside it.
-    """
+    """What a command line asks for: the sensitivity study's, and what is named beside them."""
     named = tuple(given or ())
     if not sensitivity:
         return named or DEFAULT
