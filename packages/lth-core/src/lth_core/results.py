@@ -83,9 +83,14 @@ class Result:
     def sign(self) -> int:
         """1 if higher values are better, -1 if lower ones are."""
         if self.higher_is_better is None:
-            name = self.metric.lower().rpartition("/")[2]
-            return -1 if any(word in name for word in _LOSSES) else 1
+            return -1 if is_loss(self.metric) else 1
         return 1 if self.higher_is_better else -1
+
+
+def is_loss(metric: str) -> bool:
+    """Whether smaller values of a metric are better, by its name."""
+    name = metric.lower().rpartition("/")[2]
+    return any(word in name for word in _LOSSES)
 
 
 _FIELDS = {field.name: field for field in dataclasses.fields(Result)}

@@ -13,7 +13,7 @@ from mmengine.config import Config
 from lth_core.errors import LTHError
 from lth_core.openmmlab.hooks import MaskHook
 from lth_core.openmmlab.jobs.job import Job, Outcome
-from lth_core.openmmlab.jobs.training import CHECKPOINT, prepare
+from lth_core.openmmlab.jobs.training import CHECKPOINT, JobProgressHook, prepare
 from lth_core.openmmlab.launch import build_runner
 from lth_core.openmmlab.resuming import clear, to_go_on_from
 
@@ -45,7 +45,7 @@ class LongTraining(Job):
             clear(directory)
         else:
             cfg.resume, cfg.load_from = True, str(checkpoint)
-        runner = build_runner(cfg)
+        runner = build_runner(cfg, (JobProgressHook(),))
         runner.train()
         metrics: dict[str, float] = runner.metrics.last
         if not metrics:

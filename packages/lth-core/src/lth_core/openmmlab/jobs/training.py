@@ -115,7 +115,7 @@ class Training(Job):
         """
         begun = time.perf_counter()
         prepare(cfg, self.options, files, directory)
-        runner = build_runner(cfg)
+        runner = build_runner(cfg, (JobProgressHook(),))
         runner.train()
         metrics: dict[str, float] = runner.metrics.last
         if self.measure.metric not in metrics:
@@ -147,6 +147,8 @@ class Chain(Job):
             LTHError: If a level measures nothing of what was asked for.
         """
         prepare(cfg, self.options, files, directory)
+        progress = {"type": "JobProgressHook", "rounds": cfg.imp.rounds}
+        cfg.custom_hooks = [*cfg.get("custom_hooks", []), progress]
         rows = []
         for level in build_runner(cfg).train():
             if self.measure.metric not in level.metrics:
@@ -182,5 +184,3 @@ def prepare(
     """
     cfg.merge_from_dict({**options, **{key: str(path) for key, path in files.items()}})
     cfg.work_dir = str(directory)
-    progress = {"type": "JobProgressHook", "rounds": cfg.get("imp", {}).get("rounds")}
-    cfg.custom_hooks = [*cfg.get("custom_hooks", []), progress]
