@@ -214,7 +214,7 @@ def test_killed_in_the_middle(
     found = run_study(settings(), "whole", jobs=1)
     rows = results.read(["whole"])
     assert timeless(rows) == timeless(results.read(["killed"]))
-    assert timeless(rows) == timeless([results.Result(**row) for row in found["results"]])
+    assert timeless(rows) == timeless(found["results"])
     check_rows(rows)
     check_starts(Path("whole/seed_4"))
     check_by_hand(rows)

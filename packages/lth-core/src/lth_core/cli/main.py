@@ -16,12 +16,23 @@ import sys
 from collections.abc import Sequence
 
 import lth_core
-from lth_core.cli import completion, demo, match, report, test, ticket, train, weights
+from lth_core.cli import (
+    completion,
+    connectivity,
+    demo,
+    match,
+    report,
+    study,
+    test,
+    ticket,
+    train,
+    weights,
+)
 from lth_core.cli.exits import MEANINGS, guarded
 from lth_core.cli.output import print_json, stdout_kept_clean
 from lth_core.cli.parser import Parser, add_commands
 
-COMMANDS = (demo, train, test, ticket, weights, match, report, completion)
+COMMANDS = (demo, train, test, ticket, weights, study, connectivity, match, report, completion)
 """In the order of ``lth --help``."""
 
 _EPILOG = "exit codes:\n\n" + "\n".join(f"  {code:<4d} {text}" for code, text in MEANINGS.items())

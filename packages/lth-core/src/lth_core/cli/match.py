@@ -56,27 +56,48 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any] | None:
     """Judges the tickets of results."""
-    from lth_core.matching import match, universal
+    from lth_core.matching import match
 
     matches = match(_wanted(args), args.alpha, args.margin)
     if not matches:
         raise RunError("there are dense runs alone; nothing to match with them")
-    measured = {(each.family.task, each.family.metric) for each in matches}
-    one_each = len(measured) == len({task for task, _ in measured})
-    tasks = universal(matches) if one_each else []
     if args.json:
-        return {"matches": matches, "universal": tasks}
+        return facts(matches)
+    show(matches, args.levels)
+    return None
+
+
+def facts(matches: Sequence[Match]) -> dict[str, Any]:
+    """What ``--json`` prints."""
+    return {"matches": matches, "universal": _on_every_task(matches)}
+
+
+def show(matches: Sequence[Match], levels: bool = False) -> None:
+    """Prints the tables, and what cannot be said.
+
+    Args:
+        matches: Of families.
+        levels: Whether every level has a line, too.
+    """
     console = output.console()
     console.print(_families(matches))
-    if args.levels:
+    if levels:
         for each in matches:
             console.print(_levels(each))
+    tasks = _on_every_task(matches)
     if tasks:
         console.print(_universal(tasks))
     for each in matches:
         for note in each.notes:
             console.print(f"{_name(each)}: {note}", soft_wrap=True)
-    return None
+
+
+def _on_every_task(matches: Sequence[Match]) -> list[Universal]:
+    from lth_core.matching import universal
+
+    measured = {(each.family.task, each.family.metric) for each in matches}
+    one_each = len(measured) == len({task for task, _ in measured})
+    return universal(matches) if one_each else []
 
 
 def _wanted(args: argparse.Namespace) -> list[results.Result]:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from lth_core.cli.config_options import add_config
 from lth_core.cli.lazily import openmmlab
-from lth_core.cli.parser import Parser
+from lth_core.cli.parser import add_json, whole
 
 _EPILOG = """
 Controls: dense; reinit (the ticket's mask, fresh weights); and what is made of each ticket's mask:
@@ -19,22 +18,16 @@ again to go on after an interruption, or with more tickets, controls or seeds.
 """
 
 
-def main(argv: Sequence[str]) -> int:
-    """Runs the command; returns its exit code."""
-    parser = Parser(
-        prog="lth study",
+def add_parser(commands: Any) -> None:
+    """Adds ``study`` to the commands of a parser."""
+    parser = commands.add_parser(
+        "study",
+        help="train a config from dense, tickets and controls, over seeds",
         description="Trains a config from dense weights, from tickets and from controls, over "
         "several seeds, and says which tickets match dense.",
         epilog=_EPILOG,
     )
-    add_arguments(parser)
-    args = parser.parse_args(argv)
-    return int(openmmlab("study", "launch").guarded(lambda: _run(args), go_on="again"))
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command's arguments."""
-    parser.add_argument("config", help="config file, or PACKAGE::path of an installed package's")
+    add_config(parser)
     parser.add_argument(
         "--tickets",
         nargs="+",
@@ -42,7 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PLACE",
         help="ticket files, and work directories of chains: their levels' tickets",
     )
-    parser.add_argument("--levels", nargs="+", type=int, default=[], help="which levels of chains")
+    parser.add_argument(
+        "--levels", nargs="+", type=whole(), default=[], help="which levels of chains"
+    )
     parser.add_argument(
         "--weights", metavar="FILE", help="checkpoint that all start from (what the config loads)"
     )
@@ -56,21 +51,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "and 0.05, 0.1 and 0.2 of the mask perturbed",
     )
     parser.add_argument(
-        "--seeds", nargs="+", type=int, default=[0, 1, 2], help="which (default: 0 1 2)"
+        "--seeds", nargs="+", type=whole(), default=[0, 1, 2], help="which (default: 0 1 2)"
     )
     parser.add_argument("--work-dir", help="where results go (work_dirs/study_CONFIG)")
     parser.add_argument(
-        "--jobs", type=int, help="trainings at once (one for each GPU, else each CPU core)"
-    )
-    parser.add_argument(
-        "--cfg-options",
-        nargs="+",
-        default=[],
-        metavar="KEY=VALUE",
-        help="settings of the config, for all trainings",
+        "--jobs", type=whole(1), help="trainings at once (one for each GPU, else each CPU core)"
     )
     parser.add_argument("--dry-run", action="store_true", help="check, show what there is to do")
-    parser.add_argument("--json", action="store_true", help="everything, as JSON")
+    add_json(parser, "print everything as JSON, progress on stderr")
+    parser.set_defaults(run=run, go_on="again")
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -84,16 +73,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         controls=controls,
         seeds=tuple(args.seeds),
         levels=tuple(args.levels),
-        options=study.parse_options(args.cfg_options),
+        options=openmmlab("study", "launch").parse_options(args.cfg_options or ()),
     )
     work_dir = args.work_dir or f"work_dirs/study_{Path(args.config.replace('::', '/')).stem}"
-    facts: dict[str, Any] = study.run_study(
-        settings, work_dir, args.jobs, args.dry_run, quiet=args.json
-    )
+    facts: dict[str, Any] = study.run_study(settings, work_dir, args.jobs, args.dry_run)
     return facts
-
-
-def _run(args: argparse.Namespace) -> None:
-    facts = run(args)
-    if args.json:
-        print(json.dumps(facts, indent=1))

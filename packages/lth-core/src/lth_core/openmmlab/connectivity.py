@@ -240,7 +240,7 @@ def _trainings(settings: Settings) -> list[Job]:
 
 
 def run_connectivity(
-    settings: Settings, work_dir: str | Path, jobs: int | None = None, quiet: bool = False
+    settings: Settings, work_dir: str | Path, jobs: int | None = None
 ) -> dict[str, Any]:
     """Trains what is not trained yet, measures, and shows barriers and instabilities.
 
@@ -248,7 +248,6 @@ def run_connectivity(
         settings: What to connect.
         work_dir: Where results go; the same again goes on.
         jobs: How many processes; if None, one for each GPU, else for each CPU core.
-        quiet: Whether nothing but progress is printed, and that to stderr.
 
     Returns:
         What :data:`JSON` holds, and ``work_dir``.
@@ -256,7 +255,7 @@ def run_connectivity(
     Raises:
         LTHError: If a setting or a file is wrong, the directory is in use, or a job fails.
     """
-    console = Console(stderr=quiet)
+    console = Console()
     for path in settings.runs:
         if not Path(path).is_file():
             raise ConfigError(f"checkpoint {path} does not exist")
@@ -272,10 +271,9 @@ def run_connectivity(
         for name in (JSON, SVG):
             shutil.copyfile(store.directory("line") / name, store.root / name)
     about: dict[str, Any] = json.loads((store.root / JSON).read_text())
-    if not quiet:
-        _show(about, console)
-        for name in (JSON, SVG):
-            console.print(str(Path(work_dir) / name), highlight=False, markup=False, soft_wrap=True)
+    _show(about, console)
+    for name in (JSON, SVG):
+        console.print(str(Path(work_dir) / name), highlight=False, markup=False, soft_wrap=True)
     return {"work_dir": str(store.root), **about}
 
 

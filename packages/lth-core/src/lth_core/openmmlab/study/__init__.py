@@ -5,8 +5,8 @@ where all of them start from and whether they fit, ``plan`` what there is to tra
 does it.
 """
 
-from lth_core.openmmlab.study.command import parse_options, run_study
+from lth_core.openmmlab.study.command import run_study
 from lth_core.openmmlab.study.controls import SENSITIVITY, choose_controls
 from lth_core.openmmlab.study.plan import Settings
 
-__all__ = ["SENSITIVITY", "Settings", "choose_controls", "parse_options", "run_study"]
+__all__ = ["SENSITIVITY", "Settings", "choose_controls", "run_study"]

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import DictAction
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from lth_core import results
 from lth_core.cli.match import facts, show
-from lth_core.errors import ConfigError, LTHError, RunError
+from lth_core.errors import LTHError, RunError
 from lth_core.files import write_atomic
 from lth_core.imp import hold
 from lth_core.imp.directory import differences
@@ -39,7 +37,6 @@ def run_study(
     work_dir: str | Path,
     jobs: int | None = None,
     dry_run: bool = False,
-    quiet: bool = False,
 ) -> dict[str, Any]:
     """Trains what is not trained yet, and says which tickets match dense.
 
@@ -48,7 +45,6 @@ def run_study(
         work_dir: Where results go; the same again goes on with a study.
         jobs: How many trainings at once; if None, one for each GPU, else for each CPU core.
         dry_run: Whether to check everything, show what would be trained, and stop.
-        quiet: Whether nothing but progress is printed, and that to stderr.
 
     Returns:
         ``work_dir``, ``start`` (what all start from), ``jobs`` (by name: ``finished``, ``start``),
@@ -58,7 +54,7 @@ def run_study(
         LTHError: If anything does not fit, which is said before the first training, if the
             directory is in use or holds another study, or if a training fails.
     """
-    console = Console(stderr=quiet)
+    console = Console()
     cfg = load_config(settings.config, dict(settings.options))
     entries = find_tickets(settings.tickets, settings.levels)
     source = choose_source(cfg, settings.weights, entries, settings.parsed)
@@ -80,35 +76,19 @@ def run_study(
     with hold(store.root):
         _open(store, settings, source, write=True)
         _write_dense(file, dense)
-        if not quiet:
-            _print(console, f"{len(plan.jobs)} trainings; all start from {source.text}")
+        _print(console, f"{len(plan.jobs)} trainings; all start from {source.text}")
         workers = jobs or default_workers()
         done, reused = run_jobs(plan, store, list(plan.order), workers, choose_view(console))
     rows = results.read([store.directory(name) / results.FILE for name in plan.order])
     matches = match(rows)
-    if not quiet:
-        _show_end(matches, rows, store, console)
-        again = f", {reused} of {len(plan.jobs)} finished before" if reused else ""
-        _print(console, f"total {clock(time.monotonic() - begun)}{again}")
+    _show_end(matches, rows, store, console)
+    again = f", {reused} of {len(plan.jobs)} finished before" if reused else ""
+    _print(console, f"total {clock(time.monotonic() - begun)}{again}")
     return {
         **_facts(plan, store, source, done),
-        "results": [vars(row) for row in rows],
+        "results": rows,
         **facts(matches),
     }
-
-
-def parse_options(words: Sequence[str]) -> dict[str, Any]:
-    """Settings on top of a config from words ``KEY=VALUE``.
-
-    Raises:
-        ConfigError: If a word is none of these.
-    """
-    namespace = argparse.Namespace(options={})
-    for word in words:
-        if "=" not in word:
-            raise ConfigError(f"--cfg-options: {word!r} is no KEY=VALUE")
-        DictAction(["--cfg-options"], "options")(None, namespace, [word])
-    return dict(namespace.options)
 
 
 def _open(store: Store, settings: Settings, source: Source, write: bool) -> None:
@@ -166,7 +146,7 @@ def _show_end(
     matches: Sequence[Match], rows: Sequence[results.Result], store: Store, console: Console
 ) -> None:
     if matches and any(row.dense for row in rows):
-        show(matches, console, levels=True)
+        show(matches, levels=True)
     else:
         _show_rows(rows, console)
     place = _relative(store.root)
