@@ -21,6 +21,7 @@ model = dict(backbone=dict(base_channels=4, stem_channels=4), head=dict(in_chann
 train_cfg = dict(max_epochs=2)
 train_dataloader = dict(batch_size=16, dataset=dict(indices=32))
 val_dataloader = dict(dataset=dict(indices=50))
+test_dataloader = dict(dataset=dict(indices=50))
 default_hooks = dict(checkpoint=dict(interval=1))
 custom_hooks = [dict(type="NoteStart"), dict(type="DieOnce")]
 """

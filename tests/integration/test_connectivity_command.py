@@ -30,7 +30,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def tested(checkpoint: str, capsys: pytest.CaptureFixture[str]) -> float:
+def lth_test(checkpoint: str, capsys: pytest.CaptureFixture[str]) -> float:
     """What ``lth test`` says."""
     assert lth_command(["test", "tiny.py", checkpoint, "--work-dir", "test"]) == 0
     logs = [json.loads(p.read_text()) for p in sorted(Path("test").glob("*/*.json"))]
@@ -82,7 +82,7 @@ def test_the_same_checkpoint_twice_has_no_barrier(
     found = connect(cfg, "weights.pth", "weights.pth", points=3, batches=0)
     (line,) = found.values()
     assert line.barrier == line.instability == 0
-    assert line.errors[0] == pytest.approx(100 - tested("weights.pth", capsys))
+    assert line.errors[0] == pytest.approx(100 - lth_test("weights.pth", capsys))
     with pytest.raises(ConfigError, match=r"checkpoint nowhere\.pth does not exist"):
         run_connectivity(Settings("tiny.py", ("weights.pth", "nowhere.pth")), "work")
     cfg.model.backbone.depth = 34
@@ -136,7 +136,7 @@ def test_two_runs_share_their_start_and_differ_in_their_data(
             assert torch.equal(value, whole[key] * masks[name])
     assert not torch.equal(first["batch"], second["batch"])
     (line,) = facts["errors"].values()
-    ends = [tested(f"work/run/seed_{seed}/final.pth", capsys) for seed in (1, 2)]
+    ends = [lth_test(f"work/run/seed_{seed}/final.pth", capsys) for seed in (1, 2)]
     assert [100 - end for end in ends] == pytest.approx([line["errors"][0], line["errors"][-1]])
     assert json.loads(Path("work/connectivity.json").read_text())["errors"] == facts["errors"]
     assert "<svg" in Path("work/connectivity.svg").read_text()

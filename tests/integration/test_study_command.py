@@ -226,7 +226,7 @@ def check_rows(rows: list[results.Result]) -> None:
         ("dense", "", 0), ("imp toy", "", 3), ("imp toy", "random", 3),
     }  # fmt: skip
     for row in rows:
-        assert (row.task, row.weights, row.seed) == ("Digits ImageClassifier", "weights", 4)
+        assert (row.task, row.weights, row.seed) == ("Digits ResNet-18", "weights", 4)
         assert row.metric == "accuracy/top1"
         assert row.sparsity == pytest.approx(0.0 if row.dense else 0.5, abs=1e-4)
 
