@@ -20,6 +20,7 @@ from lth_core.openmmlab.study.controls import parse_controls
 from lth_core.openmmlab.study.entries import find_tickets
 from lth_core.variants import random
 
+from .openmmlab_runs import FAMILIES, TICKET, check_exact, prepare, small
 from .study_config import make
 
 
@@ -273,3 +274,25 @@ def check_other_settings_are_refused() -> None:
         run_study(settings(weights="other.pth"), "whole")
     more = run_study(settings(seeds=(4, 5)), "whole", dry_run=True)
     assert [each["finished"] for each in more["jobs"].values()] == [True] * 3 + [False] * 3
+
+
+@pytest.mark.long
+def test_a_users_own_detector(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that inherits mmdet's RetinaNet and has a ticket of its own."""
+    family = FAMILIES["mmdet"]
+    monkeypatch.chdir(tmp_path)
+    prepare(family, tmp_path)
+    command = f"study mine.py --tickets {TICKET} --weights weights.pth --seeds 0 --jobs 1 "
+    command += "--controls dense random:match=layer --work-dir work"
+    assert lth_command([*command.split(), *small(family)]) == 0
+    rows = [row for row in results.read(["work"]) if row.metric == "coco/bbox_mAP"]
+    ticket, control = "one-shot magnitude", "random match=layer"
+    assert {(row.mask, row.variant) for row in rows} == {
+        ("dense", ""), (ticket, ""), (ticket, control),
+    }  # fmt: skip
+    masks = lth.Ticket.load(TICKET).masks
+    place = Path("work/seed_0")
+    check_exact(place / "one-shot_magnitude_level_10" / "epoch_1.pth", masks)
+    drawn = random(masks, "layer", torch.Generator().manual_seed(0))
+    check_exact(place / "one-shot_magnitude_level_10_random_match_layer" / "epoch_1.pth", drawn)
+    check_exact(place / "dense" / "epoch_1.pth", masks | ~masks)
