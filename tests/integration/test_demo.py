@@ -16,8 +16,10 @@ import time
 from pathlib import Path
 
 import pytest
+from lth_core import results
 from lth_core.cli import main
 from lth_core.errors import LTHError
+from lth_core.matching import match
 from lth_core.openmmlab.demo import run_demo
 from lth_core.openmmlab.demo.plan import PRETRAININGS, TASKS, DemoTraining, build_plan
 from lth_core.openmmlab.demo.report import METRICS
@@ -101,6 +103,25 @@ def test_levels_of_the_chains_are_rows_too(done: tuple[Path, str]) -> None:
         assert Ticket.load(level / "ticket.safetensors").masks.sparsity == pytest.approx(
             float(row["sparsity"]), abs=1e-6
         )
+
+
+def test_results_of_all_trainings_can_be_matched(done: tuple[Path, str]) -> None:
+    recorded = [r for r in results.read([done[0]]) if r.task == TASKS["cls"].title]
+    titles = [each.title for each in PRETRAININGS.values()]
+    assert {(r.weights, r.mask, r.variant, r.level) for r in recorded} == {
+        *((title, "dense", "", 0) for title in titles),
+        *((title, f"imp on {title}", "", 1) for title in titles),
+        *((title, f"imp on {title}", "random", 1) for title in titles),
+    }
+    assert len({r.config for r in recorded}) == 1
+    metrics = markers(done[0])["cls/labels/ticket_01"]["metrics"]
+    start = ("labels", "imp on labels", "")
+    (ticket,) = [r for r in recorded if (r.weights, r.mask, r.variant) == start]
+    assert ticket.value == metrics[ticket.metric]
+    families = {each.family.start for each in match(recorded)}
+    assert families == {
+        (title, f"imp on {title}", variant) for title in titles for variant in ("", "random")
+    }
 
 
 def test_report_is_one_file_with_the_same_numbers(done: tuple[Path, str]) -> None:

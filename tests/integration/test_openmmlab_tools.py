@@ -9,6 +9,7 @@ from pathlib import Path
 import lth_core as lth
 import pytest
 import torch
+from lth_core import results
 from lth_core.cli import main as lth_command
 from mmengine.analysis.print_helper import _format_size
 
@@ -80,6 +81,8 @@ def test_trained_tested_and_used(
     scaled = () if name == "mmseg" else ("--auto-scale-lr",)
     checkpoint = train(family, tmp_path, *scaled) / family.checkpoints[0]
     check_exact(checkpoint, masks)
+    recorded = results.read([tmp_path])
+    assert {(r.run, r.level, r.sparsity) for r in recorded} == {(".", 1, masks.sparsity)}
     groups = torch.load(checkpoint, weights_only=True)["optimizer"]["param_groups"]
     assert [g["initial_lr"] for g in groups] == pytest.approx([RATES[name]] * len(groups))
 
@@ -88,6 +91,7 @@ def test_trained_tested_and_used(
     monkeypatch.chdir(tmp_path)
     relative = Path("work") / checkpoint.name
     check_tests_agree(family, relative)
+    assert results.read([tmp_path]) == recorded  # a test is no training
     check_inference_and_counts(family, relative, masks, capsys)
 
 

@@ -180,6 +180,24 @@ def test_seeds_differ_in_everything_that_is_drawn() -> None:
         assert all(f"/seed_{seed}/" in name for name in job.needs)
 
 
+def test_no_two_jobs_are_called_alike_in_files_of_results() -> None:
+    jobs = list(build_plan(FULL).jobs.values())
+    called = {
+        (
+            *job.options["record"].values(),
+            "imp" in job.options,
+            job.options["randomness.seed"],
+            job.files.get("ticket.path", ("", ""))[1],
+            str(job.options.get("ticket.variant")),
+            job.options.get("ticket.weights"),
+        )
+        for job in jobs
+    }
+    assert len(called) == len(jobs)
+    tasks = {job.options["record"]["task"] for job in jobs if job.stage in ("transfer", "task_imp")}
+    assert tasks == {"transfer", "chain"}
+
+
 @pytest.mark.parametrize(
     ("settings", "reason"),
     [

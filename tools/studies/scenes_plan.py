@@ -19,6 +19,7 @@ from study_plan import (
     LOSS,
     NONE,
     ONE_SHOT,
+    TASK,
     TRANSFERRED,
     Pretraining,
     Start,
@@ -29,6 +30,7 @@ from study_plan import (
     place,
     pretrained,
     pretraining_jobs,
+    record,
     sparsity_text,
     ticket_file,
     tickets,
@@ -146,7 +148,11 @@ def _task_chain(settings: Settings, seed: int, task: str, name: str) -> Job:
         path=place(seed, task, name),
         title=f"seed {seed} · {task} · m_T · {PRETRAININGS[name].title}",
         config=TASKS[task].config,
-        options={**imp(settings, seed, "pretrained"), **common(settings, task, seed)},
+        options={
+            **imp(settings, seed, "pretrained"),
+            **record(task, name, TASK),
+            **common(settings, task, seed),
+        },
         files={"load_from": (pretrained(seed, name), CHECKPOINT)},
         outputs=(*tickets(settings), f"level_00/{CHECKPOINT}"),
         seconds=(settings.rounds + 1) * TASKS[task].seconds,
@@ -156,7 +162,8 @@ def _task_chain(settings: Settings, seed: int, task: str, name: str) -> Job:
 
 
 def _train(settings: Settings, seed: int, task: str, start: Start) -> Job:
-    options = common(settings, task, seed)
+    mask = TRANSFERRED if start.mask == RANDOM else start.mask
+    options = record(task, start.weights, mask) | common(settings, task, seed)
     files: dict[str, tuple[str, str]] = {}
     title = "θ0"
     if start.weights in PRETRAININGS:

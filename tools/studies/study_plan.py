@@ -168,6 +168,17 @@ def imp(settings: Settings, seed: int, rewind: str, **more: Any) -> dict[str, An
     }
 
 
+def record(task: str, weights: str, mask: str = DENSE) -> dict[str, Any]:
+    """Options that say what a job is called in files of results.
+
+    Args:
+        task: What is trained.
+        weights: What it starts from.
+        mask: Where its masks come from; what they are made into is told beside.
+    """
+    return {"record": {"task": task, "weights": weights, "mask": mask}}
+
+
 def tickets(settings: Settings) -> tuple[str, ...]:
     """Files of a chain's tickets, in its directory."""
     return tuple(f"level_{k:02d}/{TICKET}" for k in range(settings.rounds + 1))
@@ -194,7 +205,10 @@ def pretraining_jobs(
             path=place(seed, name),
             title=f"seed {seed} · pretrain · {pretraining.title}",
             config=pretraining.config,
-            options=common(settings, "pretrain", seed),
+            options={
+                **record(f"pre-training, {pretraining.title}", NONE),
+                **common(settings, "pretrain", seed),
+            },
             files={},
             outputs=(CHECKPOINT,),
             seconds=seconds[name][0],
@@ -209,6 +223,7 @@ def pretraining_jobs(
             options={
                 "train_cfg.max_epochs": settings.imp_epochs,
                 **imp(settings, seed, "pretrained"),
+                **record(f"pre-training, {pretraining.title}", name, TRANSFERRED),
                 **common(settings, "imp", seed),
             },
             files={"load_from": (pretrained(seed, name), CHECKPOINT)},

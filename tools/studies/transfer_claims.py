@@ -18,10 +18,7 @@ from study_claims import (
     within,
 )
 from study_plan import ACCURACY, DENSE, NONE, ONE_SHOT, REINIT, TASK, TRANSFERRED
-from transfer_plan import PAPERS_VARIANTS, PRETRAININGS, VARIANTS, Settings
-
-CHAIN, TRANSFER = "chain", "transfer"
-"""What was trained downstream: levels of m_T's chain, and transfers, alike but for their start."""
+from transfer_plan import PAPERS_VARIANTS, PRETRAININGS, TRANSFER, VARIANTS, Settings
 
 SPARSE = 0.59
 """Matching tickets of at least this sparsity are the paper's finding (59.04 % to 96.48 %)."""

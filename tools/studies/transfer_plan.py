@@ -31,6 +31,7 @@ from study_plan import (
     place,
     pretrained,
     pretraining_jobs,
+    record,
     sparsity_text,
     ticket_file,
     tickets,
@@ -39,6 +40,9 @@ from study_plan import Settings as StudySettings
 
 OWNER = "tools/studies/transfer.py"
 STAGES = ("pretrain", "imp", "task_imp", "transfer")
+
+CHAIN, TRANSFER = "chain", "transfer"
+"""What is trained downstream: levels of m_T's chain, and transfers, alike but for their start."""
 
 DOWNSTREAM = "lth_cls::cls/study/transfer_fives_to_nines.py"
 
@@ -130,7 +134,7 @@ def _task_chain(settings: Settings, seed: int, name: str) -> Job:
         path=place(seed, name),
         title=f"seed {seed} · m_T · {title}",
         config=DOWNSTREAM,
-        options={**options, **common(settings, "task_imp", seed)},
+        options={**options, **record(CHAIN, name, TASK), **common(settings, "task_imp", seed)},
         files=files,
         outputs=(*tickets(settings), REWIND),
         seconds=45,
@@ -140,7 +144,10 @@ def _task_chain(settings: Settings, seed: int, name: str) -> Job:
 
 
 def _transfer(settings: Settings, seed: int, start: Start) -> Job:
-    options = common(settings, "transfer", seed)
+    mask = start.mask
+    if mask in VARIANTS or mask == REINIT:
+        mask = TASK if start.weights == NONE else TRANSFERRED
+    options = record(TRANSFER, start.weights, mask) | common(settings, "transfer", seed)
     chain = "imp" if start.weights in PRETRAININGS and start.mask != TASK else "task_imp"
     files = {"ticket.path": ticket_file(f"{chain}/seed_{seed}/{start.weights}", start)}
     if start.mask == REINIT:

@@ -30,8 +30,8 @@ from study_report import (
     make_table,
     write,
 )
-from transfer_claims import CHAIN, TRANSFER, judge
-from transfer_plan import PAPERS_VARIANTS, PRETRAININGS, VARIANTS, Settings
+from transfer_claims import judge
+from transfer_plan import CHAIN, PAPERS_VARIANTS, PRETRAININGS, TRANSFER, VARIANTS, Settings
 
 
 def rows_of(plan: StudyPlan, results: Mapping[str, Result]) -> list[Row]:

@@ -15,7 +15,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import torch
-from lth_core import files
+from lth_core import files, results
 from lth_core.imp import rounds
 from lth_core.openmmlab import LevelHook, LTHRunner
 from lth_core.openmmlab.compat import processes
@@ -30,6 +30,7 @@ MOMENTS: dict[str, tuple[Any, str]] = {
     "naming a file": (files.os, "replace"),
     "flushing a file": (files.os, "fsync"),
     "writing a checkpoint": (torch, "save"),
+    "recording": (results, "append"),
 }
 
 

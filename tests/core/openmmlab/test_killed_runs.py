@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from lth_core import results
 from lth_core.imp.proof import prove
 
 from .killed_run import MOMENTS
@@ -60,6 +61,12 @@ def run(
 def outcome(directory: Path) -> list[tuple[Any, ...]]:
     """What must not depend on what happened on the way."""
     receipts = [json.loads(p.read_text()) for p in sorted(directory.glob("level_*/metrics.json"))]
+    # Each level has one line in the file of results, wherever the run was killed.
+    lines = results.read_file(directory / results.FILE)
+    assert [line.level for line in lines] == list(range(len(receipts)))
+    assert [line.value for line in lines] == [
+        receipt["metrics"]["accuracy"] for receipt in receipts
+    ]
     keys = ("digest", "next", "rewind", "start", "trained", "metrics")
     for level in range(len(receipts)):
         assert prove(directory / f"level_{level:02d}" / "ticket.safetensors")
@@ -84,6 +91,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("pruning", 1),
         ("naming a file", 3),
         ("writing a checkpoint", 7),
+        ("recording", 2),
     ],
 )
 def test_a_run_killed_at_a_moment_ends_alike(

@@ -10,6 +10,7 @@ from pathlib import Path
 import lth_core as lth
 import pytest
 import torch
+from lth_core import results
 from lth_core.cli import main
 
 ROOT = Path(__file__).parents[3]
@@ -109,6 +110,11 @@ def test_two_processes_without_a_gpu(imp: bool, config: Path, ticket: Path, tmp_
     )
     assert done.returncode == 0, done.stdout + done.stderr
     work = tmp_path / "work"
+    # Each level of the chain, or the ticket's training, once: by one of the two processes.
+    levels = [line.level for line in results.read_file(work / "results.jsonl")]
+    assert levels == ([0, 1] if imp else [1])
+    (shown,) = (work / "level_01" if imp else work).glob("*/vis_data/scalars.json")
+    assert shown.read_text().count('"sparsity/conv2"') == 2  # at the start and at the end
     if imp:
         one = lth.Ticket.load(work / "level_01" / "ticket.safetensors")
         assert one.masks.kept == one.masks.total - round(0.2 * one.masks.total)

@@ -371,6 +371,42 @@ def test_tensorboard_shows_them_too(ticket: Path, tmp_path: Path) -> None:
         assert events.Scalars(tag)[0].value == pytest.approx(sparsity)
 
 
+def test_wandb_is_given_them_without_a_network(
+    ticket: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    visualizer = {"type": "Visualizer", "vis_backends": [{"type": "WandbVisBackend"}]}
+    train(tmp_path, ticket={"path": str(ticket)}, default_hooks=LOGGING, visualizer=visualizer)
+    (log,) = tmp_path.glob("*/vis_data/wandb/offline-run-*/*.wandb")
+    written = log.read_bytes()
+    for name in ("loss", "mask_churn", "sparsity", "sparsity/conv2", "sparsity/conv3"):
+        assert name.encode() in written
+
+
+def test_a_chain_shows_its_levels_in_one_place(tmp_path: Path) -> None:
+    reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    backends = [{"type": "LocalVisBackend"}, {"type": "TensorboardVisBackend"}]
+    visualizer = {"type": "Visualizer", "vis_backends": backends}
+    for _ in range(2):  # what is finished is not shown again
+        levels = train(tmp_path, imp=IMP, visualizer=visualizer)
+    wanted = [(level.index, level.sparsity, level.metrics["accuracy"]) for level in levels]
+    text = (tmp_path / "vis_data" / "scalars.json").read_text()
+    rows = [json.loads(line) for line in text.splitlines()]
+    assert [(row["step"], row["sparsity"], row["accuracy"]) for row in rows] == wanted
+    found = {"sparsity": {}, "accuracy": {}}
+    for log in (tmp_path / "vis_data").glob("events*"):
+        events = reader.EventAccumulator(str(log))
+        events.Reload()
+        for name, values in found.items():
+            values.update({each.step: each.value for each in events.Scalars(name)})
+    assert found == {
+        "sparsity": {step: pytest.approx(value) for step, value, _ in wanted},
+        "accuracy": {step: pytest.approx(value) for step, _, value in wanted},
+    }
+
+
 LOGGING = {
     "logger": {"type": "LoggerHook", "interval": 1},
     "checkpoint": {"type": "CheckpointHook", "interval": 1},

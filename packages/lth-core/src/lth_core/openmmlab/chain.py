@@ -24,7 +24,7 @@ from lth_core.openmmlab.levels import BeginAgain, LevelHook, hand_over
 from lth_core.openmmlab.models import build_model
 from lth_core.openmmlab.naming import MASK_NAME, names_of_chain, weights_of_tickets
 from lth_core.openmmlab.ranking import criterion_on
-from lth_core.openmmlab.recording import record
+from lth_core.openmmlab.recording import record, show
 from lth_core.openmmlab.reinit import build_fresh, loads_pretrained
 from lth_core.openmmlab.resuming import clear, to_go_on_from
 from lth_core.openmmlab.settings import parse_record
@@ -83,7 +83,9 @@ class IMPChain:
                 return
             names = replace(names, mask=DENSE)
         place = level_directory(self.work_dir, level.index)
-        record(self.work_dir, place, names, self.cfg.randomness.seed, level.metrics)
+        if record(self.work_dir, place, names, self.cfg.randomness.seed, level.metrics):
+            scalars = {"sparsity": level.sparsity, **level.metrics}
+            show(self.work_dir, self.cfg, scalars, step=level.index)
 
 
 class _Trainer:

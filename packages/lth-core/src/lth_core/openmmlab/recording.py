@@ -11,6 +11,7 @@ from typing import Any
 
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
+from mmengine.registry import VISBACKENDS
 from mmengine.runner import Runner
 
 from lth_core import results
@@ -20,6 +21,9 @@ from lth_core.results import Result
 
 SECONDS = "seconds.json"
 """File in a training's directory: how long it took."""
+
+_FILES = ("LocalVisBackend", "TensorboardVisBackend")
+"""Backends that add to what is in a directory."""
 
 SECONDS_KEY = "lth_seconds"
 """Key of a checkpoint: how long the training had taken when it was written."""
@@ -94,7 +98,7 @@ def read_seconds(directory: Path) -> float | None:
 
 def record(
     root: Path, directory: Path, names: Names, seed: int, metrics: Mapping[str, float]
-) -> None:
+) -> bool:
     """Adds a training's numbers to its file of results, unless they are there already.
 
     Args:
@@ -104,6 +108,12 @@ def record(
         seed: Of its randomness.
         metrics: What it came to. Of a training without validation, whose metrics are losses, the
             total is kept.
+
+    Returns:
+        Whether something was added.
+
+    Raises:
+        RunError: If the file cannot be written, or holds something else.
     """
     file = root / results.FILE
     wanted = {"loss": metrics["loss"]} if _are_losses(metrics) else metrics
@@ -129,6 +139,26 @@ def record(
     new = [each for each in found if _timeless(each) not in known]
     if new:
         results.append(file, new)
+    return bool(new)
+
+
+def show(root: Path, cfg: Mapping[str, Any], scalars: Mapping[str, float], step: int) -> None:
+    """Adds scalars to a directory's own ``vis_data``, beside those of the trainings in it.
+
+    Args:
+        root: The directory.
+        cfg: Whose ``visualizer`` says what to write. Only backends that add to files are used:
+            others would begin a run of their own each time.
+        scalars: By name.
+        step: Where along the axis.
+    """
+    visualizer = cfg.get("visualizer") or {}
+    asked = visualizer.get("vis_backends") if isinstance(visualizer, Mapping) else None
+    for each in asked or [{"type": _FILES[0]}]:
+        if str(each["type"]).rpartition(".")[2] in _FILES:
+            backend = VISBACKENDS.build({**each, "save_dir": str(root / "vis_data")})
+            backend.add_scalars(dict(scalars), step=step)
+            backend.close()
 
 
 def _are_losses(metrics: Mapping[str, float]) -> bool:
