@@ -45,6 +45,7 @@ KNOWN = {
     "docs/how-to/convert.md": Page((has.moco,)),
     "docs/how-to/mm-tools.md": Page((has.moco, has.coco, has.my_detector), long=True),
     "docs/how-to/two-of-four.md": Page((has.moco,)),
+    "docs/how-to/report.md": Page(long=True),
     "docs/how-to/rewind.md": Page(long=True),
     "docs/papers/b.md": Page(long=True),
     "docs/papers/c.md": Page((has.robust,), long=True),
