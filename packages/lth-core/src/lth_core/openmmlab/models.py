@@ -18,4 +18,7 @@ def build_model(cfg: Config, model: Any = None) -> nn.Module:
         model: The model's own config; None for that of ``cfg``.
     """
     with DefaultScope.overwrite_default_scope(cfg.get("default_scope", "mmengine")):
-        return MODELS.build(copy.deepcopy(cfg.model if model is None else model))
+        settings = copy.deepcopy(cfg.model if model is None else model)
+        if model is None and cfg.get("data_preprocessor"):  # as mmengine's runner does
+            settings.setdefault("data_preprocessor", copy.deepcopy(cfg.data_preprocessor))
+        return MODELS.build(settings)
