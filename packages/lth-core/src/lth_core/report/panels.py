@@ -19,6 +19,8 @@ from lth_core.statistics import Spread, spread
 _MARKERS = "oDs^vXPp*"  # one more than colours, so that it is long until both are the same
 CROWD = 5
 """Lines of a figure beyond which it is drawn larger."""
+_THIN = "XPp*"
+"""Markers that need to be larger to be as plain as the others."""
 _TICKS = 7
 _TALL = 100
 """How many times the least value the greatest must be for a logarithmic axis."""
@@ -205,7 +207,8 @@ class _Panel:
         low = [mean - each for mean, each in zip(means, deviations, strict=True)]
         high = [mean + each for mean, each in zip(means, deviations, strict=True)]
         axes.plot(
-            places, means, look.line, marker=look.marker, color=look.colour, markersize=5,
+            places, means, look.line, marker=look.marker, color=look.colour,
+            markersize=7 if look.marker in _THIN else 5,
             linewidth=1.5, markeredgecolor="#ffffff", markeredgewidth=0.6, gid=gid,
         )  # fmt: skip
         if len(places) == 1:  # a band has no width there

@@ -6,16 +6,14 @@ from collections.abc import Iterator
 from itertools import groupby
 from pathlib import PurePath
 
+from lth_core.imp.directory import TICKET
 from lth_core.report.material import FoundTicket, Material
-from lth_core.report.section import BAD, FAINT, GOOD, Cell, Fold, Part, Section, Table, Text
+from lth_core.report.section import BAD, FAINT, GOOD, Cell, Fold, Part, Section, Table
 
-_COLUMNS = (
-    "ticket", "level", "sparsity, %", "kept of scope", "mask", "parent", "rewind", "seed",
-    "checked",
-)  # fmt: skip
-_SHOWN = {"level", "nominal_sparsity", "rewind", "seed", "parent", "run"}
+_COLUMNS = ("ticket", "level", "sparsity, %", "kept", "mask", "parent", "rewind", "seed", "checked")
+_SHOWN = {"level", "nominal_sparsity", "one_shot", "rewind", "seed", "parent", "run"}
 _PROVEN = ("seeds", "versions")
-_SHORT = 10
+_SHORT = 8
 
 
 def provenance(material: Material) -> Iterator[Section]:
@@ -51,24 +49,29 @@ def _group(name: str, tickets: list[FoundTicket], open_: bool) -> Fold:
         Table(
             f"Tickets in {name}",
             _COLUMNS,
-            tuple(_row(ticket) for ticket in tickets),
-            frozenset((1, 2, 3)),
+            tuple(_row(name, ticket) for ticket in tickets),
+            frozenset((1, 2, 3, 7)),
+            "tickets.csv",
         ),
-        *(Text(text) for text in _common(tickets)),
     ]
+    common = tuple(_common(tickets))
+    if common:
+        parts.append(Table(f"What the tickets in {name} have in common", ("what", "value"), common))
     wrong = f", {bad} with a problem" if bad else ""
     return Fold(f"{name}: {count}{wrong}", tuple(parts), open_ or bool(bad))
 
 
-def _row(ticket: FoundTicket) -> tuple[str | Cell, ...]:
+def _row(run: str, ticket: FoundTicket) -> tuple[str | Cell, ...]:
+    short = ticket.name.removeprefix(f"{run}/").removesuffix(f"/{TICKET}")
+    name = Cell(short.removesuffix(".safetensors"), full=ticket.name)
     if ticket.problem:
-        return (ticket.name, *[""] * 7, Cell(ticket.problem, BAD))
+        return (name, *[""] * 7, Cell(ticket.problem, BAD))
     meta = ticket.meta
     return (
-        ticket.name,
+        name,
         _text(meta.get("level")),
         f"{100 * ticket.sparsity:.2f}",
-        f"{ticket.kept:,} of {ticket.total:,}",
+        f"{ticket.kept:,}",
         _digest(ticket.digest),
         _digest(_text(meta.get("parent"))),
         _text(meta.get("rewind")) if ticket.has_weights else "a mask alone",
@@ -83,21 +86,23 @@ def _checked(ticket: FoundTicket) -> Cell:
     if ticket.proven:
         full = "; ".join(f"{what}: {holds}" for what, holds in ticket.proven.items())
         return Cell("proven by its run", GOOD, full)
-    return Cell("file is whole; not in the directory of its run", FAINT)
+    if ticket.meta.get("one_shot"):
+        return Cell("file is whole; a one-shot control", FAINT)
+    return Cell("file is whole; it lies outside of its run", FAINT)
 
 
-def _common(tickets: list[FoundTicket]) -> Iterator[str]:
+def _common(tickets: list[FoundTicket]) -> Iterator[tuple[str, str]]:
     """What all of them say, and the versions they were made with."""
     sound = [ticket for ticket in tickets if not ticket.problem]
     said = [
         {key: _text(value) for key, value in ticket.meta.items() if key not in _SHOWN}
         | {key: ticket.proven[key] for key in _PROVEN if key in ticket.proven}
-        | {"weights in scope": f"{ticket.layers} tensors"}
+        | {"weights in scope": f"{ticket.total:,} in {ticket.layers} tensors"}
         for ticket in sound
     ]
     for key in sorted({key for each in said for key in each}):
         values = list(dict.fromkeys(each[key] for each in said if key in each))
-        yield f"{key}: {'; '.join(values[:4])}{' ...' if len(values) > 4 else ''}"
+        yield key, "; ".join(values[:4]) + (" ..." if len(values) > 4 else "")
 
 
 def _digest(text: str) -> Cell:
