@@ -46,7 +46,7 @@ def _task(runs: list[Trained], number: int) -> Iterator[Part]:
     for row in rows:
         yield side_by_side(
             [
-                (f"{title}: {drawn.text}" if drawn.plain else title, drawn.jpeg, drawn.text)
+                (f"{drawn.text}: {title}" if drawn.plain else title, drawn.jpeg, drawn.text)
                 for title, drawn in zip(titles, row, strict=True)
             ]
         )

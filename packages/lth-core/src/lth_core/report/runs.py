@@ -56,7 +56,7 @@ def _trained(places: Sequence[Path]) -> Iterator[Trained]:
 def _title(result: Result) -> str:
     kind = "dense" if result.dense else result.variant or "ticket"
     sparsity = "" if result.dense else f" {100 * result.sparsity:.2f} %"
-    return f"{kind}{sparsity}: {result.metric} {result.value:.4g}"
+    return f"{kind}{sparsity}, {result.metric} {result.value:.4g}"
 
 
 def _kinds(own: list[Trained]) -> list[Trained]:
