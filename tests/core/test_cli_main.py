@@ -121,6 +121,16 @@ def test_what_is_offered_is_what_there_is() -> None:
     assert match_command.ALPHA == matching.ALPHA
 
 
+def test_the_page_names_every_command_and_exit_code() -> None:
+    page = (Path(__file__).parents[2] / "docs/command-line.md").read_text()
+    for parser in parsers(build_parser()):
+        if parser.prog not in ("lth", "lth ticket", "lth weights"):
+            json_too = "yes" if "--json" in parser._option_string_actions else ""
+            assert re.search(rf"^\| `{parser.prog}` \|.*\| *{json_too} *\|$", page, re.M)
+    for code, text in MEANINGS.items():
+        assert f"| {code:d} | {text} |" in page
+
+
 # Hints --------------------------------------------------------------------------------------------
 
 
