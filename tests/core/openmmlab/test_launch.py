@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 import torch
 from lth_core import results
 from lth_core.cli import main
+from mmengine.config import Config
 
 ROOT = Path(__file__).parents[3]
 
@@ -48,6 +50,8 @@ def test_wrong_input_is_one_line_and_leaves_nothing(
     missing = failure(capsys, *options, "ticket.path=nowhere.safetensors")
     assert "nowhere.safetensors does not exist" in missing
     assert "lth ticket make" in missing
+    assert "'x' is not KEY=VALUE" in failure(capsys, *options, "x")
+    assert "--cfg-options" in failure(capsys, *options, "x=[1,")
     assert "did you mean 'rounds'" in failure(capsys, *options, "imp.round=3")
     assert "--amp needs a GPU" in failure(capsys, config, "--amp") or torch.cuda.is_available()
     assert "base_batch_size" in failure(capsys, config, "--auto-scale-lr")
@@ -81,6 +85,17 @@ def test_train_then_test(
     masks = lth.Ticket.load(ticket).masks
     assert all(bool((state["backbone." + n][~m] == 0).all()) for n, m in masks.items())
     capsys.readouterr()
+    assert main(["test", *argv[:1], str(checkpoint)]) == 2
+    assert "test_dataloader is missing" in capsys.readouterr().err
+    cfg = Config.fromfile(argv[0])
+    for name in ("dataloader", "cfg", "evaluator"):
+        cfg[f"test_{name}"] = cfg[f"val_{name}"]
+    cfg.dump(argv[0])
+    assert main(["test", *argv[:1], str(checkpoint), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["config"], found["checkpoint"]) == (argv[0], str(checkpoint))
+    logged = next(path for path in sorted((tmp_path / "work").glob("*/*.json"), reverse=True))
+    assert found["metrics"] == json.loads(logged.read_text()) != {}
     assert main(["test", *argv[:1], str(tmp_path / "nowhere.pth")]) == 2
     assert "does not exist" in capsys.readouterr().err
 

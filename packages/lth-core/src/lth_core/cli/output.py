@@ -11,7 +11,7 @@ import math
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -68,6 +68,17 @@ def progress(items: Sequence[_T], what: str) -> Iterator[_T]:
 
     errors = Console(stderr=True)
     yield from track(items, what, console=errors, transient=True, disable=not errors.is_terminal)
+
+
+@contextmanager
+def working(what: str) -> Iterator[None]:
+    """Shows on stderr, if that is a terminal, that something is going on meanwhile."""
+    from rich.console import Console
+    from rich.text import Text
+
+    errors = Console(stderr=True, markup=False)
+    with errors.status(Text(what)) if errors.is_terminal else nullcontext():
+        yield
 
 
 def print_json(facts: object) -> None:

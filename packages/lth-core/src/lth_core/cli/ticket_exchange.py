@@ -56,9 +56,10 @@ def _import(args: argparse.Namespace) -> list[dict[str, Any]] | None:
     names = [Path(file).name.partition(".")[0] + ".safetensors" for file in args.files]
     if len(set(names)) < len(names):
         raise ConfigError("two of the files have the same name; import them one by one")
-    tickets = exchange.import_tickets(args.files, args.weights)
+    with output.working("reading"):
+        tickets = exchange.import_tickets(args.files, args.weights)
     made = []
-    for name, new in zip(names, tickets, strict=True):
+    for name, new in output.progress(list(zip(names, tickets, strict=True)), "writing"):
         path = target / name if len(names) > 1 or target.is_dir() else target
         new.save(path)
         made.append((path, new))

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from lth_core.cli import output
 from lth_core.cli.parser import add_commands, add_json
 
 
@@ -38,7 +39,8 @@ def run(args: argparse.Namespace) -> dict[str, Any] | None:
     from lth_core.errors import CheckpointError
     from lth_core.files import write_atomic
 
-    backbone, report = read_backbone(args.file, args.prefix)
+    with output.working(f"reading {args.file}"):
+        backbone, report = read_backbone(args.file, args.prefix)
     # Copies, since safetensors refuses views, and torch.save would write all that they view.
     plain = {
         name: tensor.clone(memory_format=torch.contiguous_format)

@@ -123,6 +123,9 @@ def test(args: argparse.Namespace) -> dict[str, Any]:
         raise ConfigError(
             f"checkpoint {checkpoint} does not exist (looked for {checkpoint.absolute()})"
         )
+    missing = [k for k in ("test_dataloader", "test_cfg", "test_evaluator") if not cfg.get(k)]
+    if missing:
+        raise ConfigError(f"config {args.config} says nothing of testing: {missing[0]} is missing")
     cfg.load_from = args.checkpoint
     for key in ("ticket", "imp"):  # a trained ticket's zeros are in its checkpoint
         cfg.pop(key, None)
