@@ -59,6 +59,7 @@ def test_make_variant_show(capsys: pytest.CaptureFixture[str]) -> None:
     shown = facts(capsys, "ticket", "show", "t")
     layers = shown.pop("layers")
     assert shown.pop("verified") == {}
+    assert shown.pop("collapsed") == []
     assert shown == expected("t")
     masks = lth.Ticket.load("t").masks
     assert [layer["name"] for layer in layers] == list(masks)

@@ -19,6 +19,8 @@ from lth_core.openmmlab.compat import processes
 from lth_core.openmmlab.preflight import check_files
 from lth_core.openmmlab.runner import LTHRunner
 
+_OF_TESTS = ("test_dataloader", "test_cfg", "test_evaluator")
+
 
 def load_config(path: str, options: dict | None = None) -> Config:
     """Reads a config file, or one of an installed package as ``lth_det::det/name.py``.
@@ -123,7 +125,7 @@ def test(args: argparse.Namespace) -> dict[str, Any]:
         raise ConfigError(
             f"checkpoint {checkpoint} does not exist (looked for {checkpoint.absolute()})"
         )
-    missing = [k for k in ("test_dataloader", "test_cfg", "test_evaluator") if not cfg.get(k)]
+    missing = [k for k in _OF_TESTS if cfg.get(k) is None]
     if missing:
         raise ConfigError(f"config {args.config} says nothing of testing: {missing[0]} is missing")
     cfg.load_from = args.checkpoint
