@@ -8,6 +8,8 @@ from lth_cls import (
     datasets,
     evaluation,
     initializers,
+    models,
+    pretext,
     transforms,
 )
 
@@ -17,5 +19,7 @@ __all__ = [
     "datasets",
     "evaluation",
     "initializers",
+    "models",
+    "pretext",
     "transforms",
 ]

@@ -5,11 +5,13 @@ from lth_core.openmmlab import preflight
 from lth_cls.datasets.cifar import SplitCIFAR10, SplitCIFAR100
 from lth_cls.datasets.digits import DigitsDataset
 from lth_cls.datasets.fashion_mnist import SplitFashionMNIST
+from lth_cls.datasets.portion import Portion
 from lth_cls.datasets.svhn import SplitSVHN
 from lth_cls.datasets.visda import VisDA2017
 
 __all__ = [
     "DigitsDataset",
+    "Portion",
     "SplitCIFAR10",
     "SplitCIFAR100",
     "SplitFashionMNIST",
