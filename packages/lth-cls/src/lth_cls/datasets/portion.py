@@ -34,9 +34,10 @@ class Portion(Dataset):
             their numbers. Exactly one of ``images`` and ``classes`` is given.
         order: Which images: ``balanced``, as many of each class as its share (rounded, at least
             one) at random; ``random``, at random over all; ``file``, the first ones (paper C's
-            code, whose portions are neither random nor balanced).
+            code, whose portions are neither random nor balanced). Classes are always drawn.
         hide_labels: Keep all images, but give those outside of the portion the label -1.
-        seed: Of what is drawn.
+        seed: Of what is drawn, alone: neither the run's seed nor what was drawn before plays a
+            part.
 
     Raises:
         ConfigError: If a setting is no good, or nothing would be left.
@@ -56,9 +57,12 @@ class Portion(Dataset):
         share = images if classes is None else classes
         if type(share) not in (int, float) or not 0 < share <= 1:  # type: ignore[operator]
             raise ConfigError(f"Portion: {share!r} is no share; use a number above 0, up to 1")
-        if order not in ORDERS or (classes is not None and order == "file"):
-            among = ORDERS if classes is None else ORDERS[:2]
-            raise ConfigError(f"Portion: order={order!r}; choose from {', '.join(among)}")
+        if order not in ORDERS:
+            raise ConfigError(f"Portion: order={order!r}; choose from {', '.join(ORDERS)}")
+        if classes is not None and order != ORDERS[0]:
+            raise ConfigError(
+                f"Portion: order={order!r} says which images; classes are always drawn"
+            )
         if type(seed) is not int or seed < 0:
             raise ConfigError(f"Portion: seed={seed!r}; use a whole number from 0 on")
         self.images = images
@@ -75,12 +79,13 @@ class Portion(Dataset):
         if self._fully_initialized:
             return
         self.dataset.full_init()
-        self.indices = self._draw(np.asarray(self.dataset.get_gt_labels()))
-        if not len(self.indices):
-            raise ConfigError(f"Portion: nothing is left of {len(self.dataset)} images")
-        self._labelled = set(self.indices.tolist())
-        if self.hide_labels:
-            self.indices = np.arange(len(self.dataset))
+        labels = np.asarray(self.dataset.get_gt_labels())
+        drawn = self._draw(labels)
+        if not len(drawn):
+            raise ConfigError(f"Portion: nothing is left of {len(labels)} images")
+        self.indices = np.arange(len(labels)) if self.hide_labels else drawn
+        self._labels = np.full(len(labels), UNLABELLED)
+        self._labels[drawn] = labels[drawn]
         self._fully_initialized = True
 
     @property
@@ -99,21 +104,18 @@ class Portion(Dataset):
         whole = int(self.indices[idx])
         info: dict[str, Any] = self.dataset.get_data_info(whole)
         info["sample_idx"] = int(idx) % len(self)
-        if whole not in self._labelled:
-            info["gt_label"] = UNLABELLED
+        info["gt_label"] = int(self._labels[whole])
         return info
 
     @force_full_init
     def get_gt_labels(self) -> npt.NDArray[np.int64]:
-        """``(N,)`` int64."""
-        labels = np.asarray(self.dataset.get_gt_labels())[self.indices]
-        hidden = [int(whole) not in self._labelled for whole in self.indices]
-        return np.where(hidden, UNLABELLED, labels)
+        """``(N,)`` int64, -1 where the label is hidden."""
+        return self._labels[self.indices]
 
     @force_full_init
     def get_cat_ids(self, idx: int) -> list[int]:
         """The class of a sample, for samplers that ask."""
-        return [int(self.get_data_info(idx)["gt_label"])]
+        return [int(self._labels[self.indices[idx]])]
 
     def __getitem__(self, idx: int) -> Any:
         return self.dataset.pipeline(self.get_data_info(idx))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mmpretrain.models.backbones import AlexNet
 from mmpretrain.registry import MODELS
-from torch import Tensor
+from torch import Tensor, nn
 
 
 @MODELS.register_module()
@@ -14,6 +14,8 @@ class AlexNetTrunk(AlexNet):
     That one is the head's, as with every other backbone, so that the others can be pruned and the
     head cannot (paper B prunes all but the last layer). Names are torchvision's.
     """
+
+    classifier: nn.Sequential
 
     def __init__(self) -> None:
         super().__init__(num_classes=1)

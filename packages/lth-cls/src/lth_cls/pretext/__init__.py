@@ -5,6 +5,7 @@ heads. Exemplar and NPID are self-supervisors like mmpretrain's SimCLR.
 """
 
 from lth_cls.pretext.exemplar import Exemplar, TripletMarginHead
+from lth_cls.pretext.multi_task import WholeBatchMultiTaskHead
 from lth_cls.pretext.npid import NPID
 from lth_cls.pretext.rotation import (
     RotationAccuracy,
@@ -20,5 +21,6 @@ __all__ = [
     "RotationPreprocessor",
     "SemiSupervisedRotationPreprocessor",
     "TripletMarginHead",
+    "WholeBatchMultiTaskHead",
     "turned",
 ]

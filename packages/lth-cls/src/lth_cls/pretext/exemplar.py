@@ -30,6 +30,9 @@ class TripletMarginHead(BaseModule):
         out_channels: Of the embeddings that are compared.
         margin: Doersch and Zisserman's is 0.5.
         init_cfg: As mmengine's.
+
+    Raises:
+        ConfigError: If ``margin`` is not positive: embeddings that are all alike would do.
     """
 
     def __init__(
@@ -40,6 +43,8 @@ class TripletMarginHead(BaseModule):
         init_cfg: Any = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
+        if not margin > 0:
+            raise ConfigError(f"TripletMarginHead: margin={margin!r}; use a number above 0")
         self.fc = nn.Linear(in_channels, out_channels)
         self.margin = margin
 
@@ -61,8 +66,10 @@ class TripletMarginHead(BaseModule):
                 f"a triplet takes two views of an image and another image; the batch has {views} "
                 f"view(s) of {images} image(s)"
             )
-        embedded = F.normalize(self.fc(features).flatten(0, 1), dim=1)
-        distances = 1 - embedded @ embedded.T
+        # Differences of distances are small: not in half precision.
+        with torch.autocast(features.device.type, enabled=False):
+            embedded = F.normalize(self.fc(features.float()).flatten(0, 1), dim=1)
+            distances = 1 - embedded @ embedded.T
         image = torch.arange(images, device=features.device).repeat(views)
         same = image[:, None] == image
         itself = torch.eye(len(image), dtype=torch.bool, device=features.device)
@@ -75,8 +82,8 @@ class TripletMarginHead(BaseModule):
 class Exemplar(BaseSelfSupervisor):
     """A self-supervisor whose head compares views of a batch, as :class:`TripletMarginHead`.
 
-    Several processes compare the views of their own images, so that paper B's 48 images a
-    GPU are 47 others for each.
+    A backbone that gives ``(N, C)`` needs no neck. Several processes compare the views of their own
+    images, so that with paper B's 48 images a GPU each has 47 others.
     """
 
     def loss(self, inputs: list[Tensor], data_samples: Any, **kwargs: Any) -> dict[str, Tensor]:
@@ -89,6 +96,15 @@ class Exemplar(BaseSelfSupervisor):
 
         Returns:
             ``loss``, 0-d.
+
+        Raises:
+            ConfigError: If the batch is of single images.
         """
-        features = self.neck(self.backbone(torch.cat(inputs)))[-1]
+        if isinstance(inputs, Tensor):
+            raise ConfigError(
+                "Exemplar needs several views of each image; wrap the pipeline's random transforms "
+                "in MultiView, as in configs/_base_/datasets/imagenet_exemplar.py"
+            )
+        features = self.backbone(torch.cat(inputs))
+        features = (self.neck(features) if self.with_neck else features)[-1]
         return {"loss": self.head.loss(features.view(len(inputs), len(inputs[0]), -1))}

@@ -3,7 +3,7 @@
 Gidaris, Singh and Komodakis (2018), and Zhai, Oliver, Kolesnikov and Beyer (2019); in paper B the
 pruning tasks RotNet and S4L (section 3 and Fig. 5). A data preprocessor does the turning, so that
 the models are mmpretrain's ``ImageClassifier``, with one linear head for the four turns, or with
-``MultiTaskHead`` for turns and classes.
+``WholeBatchMultiTaskHead`` for turns and classes.
 """
 
 from __future__ import annotations
@@ -45,11 +45,30 @@ def turned(images: Tensor) -> Tensor:
     return torch.cat([images.rot90(turn, (-2, -1)) for turn in range(TURNS)])
 
 
+class _Turning(ClsDataPreprocessor):
+    """What both preprocessors have in common: labels are whole numbers, and stay so."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        for name in ("batch_augments", "to_onehot"):
+            if kwargs.get(name):
+                raise ConfigError(
+                    f"{type(self).__name__} has no {name}: turned images are not mixed with others"
+                )
+        super().__init__(**kwargs)
+
+
 @MODELS.register_module()
-class RotationPreprocessor(ClsDataPreprocessor):
+class RotationPreprocessor(_Turning):
     """Prepares images as mmpretrain's, then turns each four ways; the turn is the label.
 
-    A batch of N becomes one of 4N. Labels that the data has are left aside.
+    A batch of N becomes one of 4N, in training and in validation. Labels that the data has are left
+    aside.
+
+    Args:
+        **kwargs: Of mmpretrain's ``ClsDataPreprocessor``, but for what mixes images or labels.
+
+    Raises:
+        ConfigError: If ``batch_augments`` or ``to_onehot`` is set.
     """
 
     def forward(self, data: dict[str, Any], training: bool = False) -> dict[str, Any]:
@@ -72,17 +91,20 @@ class RotationPreprocessor(ClsDataPreprocessor):
 
 
 @MODELS.register_module()
-class SemiSupervisedRotationPreprocessor(ClsDataPreprocessor):
+class SemiSupervisedRotationPreprocessor(_Turning):
     """Prepares a batch for S4L: turns for all images, classes for those that have one.
 
-    Goes with ``MultiTaskHead`` and its tasks ``label`` and ``rotation``. Images without a class have
-    the ``gt_label`` -1, as ``Portion(hide_labels=True)`` gives. In validation nothing is turned, and
-    ``label`` is the only task.
+    Goes with ``WholeBatchMultiTaskHead`` and its tasks ``label`` and ``rotation``. Images without a
+    class have the ``gt_label`` -1, as ``Portion(hide_labels=True)`` gives. In validation nothing is
+    turned, and ``label`` is the only task.
 
     Args:
         turned_labels: Whether the turned copies of an image with a class are to be classified too,
             as the authors of S4L do; paper B speaks of the labelled images alone.
-        **kwargs: Of mmpretrain's ``ClsDataPreprocessor``.
+        **kwargs: Of mmpretrain's ``ClsDataPreprocessor``, but for what mixes images or labels.
+
+    Raises:
+        ConfigError: If ``batch_augments`` or ``to_onehot`` is set.
     """
 
     def __init__(self, turned_labels: bool = False, **kwargs: Any) -> None:
@@ -103,16 +125,18 @@ class SemiSupervisedRotationPreprocessor(ClsDataPreprocessor):
         Raises:
             ConfigError: If the images are to be turned and are not square.
         """
+        # Before they go to the GPU, from where asking each for its value would take its time.
+        classified = [int(sample.gt_label) != UNLABELLED for sample in data["data_samples"]]
         prepared = super().forward(data, training)
         inputs, before = prepared["inputs"], prepared["data_samples"]
         samples = []
         for turn in range(TURNS if training else 1):
-            for sample in before:
+            label = torch.full((1,), turn, device=inputs.device)
+            for sample, known in zip(before, classified, strict=True):
                 tasks = MultiTaskDataSample()
                 if training:
-                    label = torch.full((1,), turn, device=inputs.device)
                     tasks.set_field(DataSample().set_gt_label(label), "rotation")
-                if int(sample.gt_label) != UNLABELLED and (turn == 0 or self.turned_labels):
+                if known and (turn == 0 or self.turned_labels):
                     tasks.set_field(DataSample().set_gt_label(sample.gt_label), "label")
                 samples.append(tasks)
         return {"inputs": turned(inputs) if training else inputs, "data_samples": samples}
@@ -134,9 +158,22 @@ class RotationAccuracy(BaseMetric):
         Args:
             data_batch: Not used.
             data_samples: 4N, in the order of :func:`turned`, with ``gt_label`` and ``pred_score``.
+
+        Raises:
+            ConfigError: If the predictions are not of images that were turned four ways.
         """
+        turns = [int(each["gt_label"]) for each in data_samples if "gt_label" in each]
+        images = len(data_samples) // TURNS
+        if turns != [turn for turn in range(TURNS) for _ in range(images)]:
+            raise ConfigError(
+                "RotationAccuracy takes predictions for each image turned four ways; set "
+                "data_preprocessor.type='RotationPreprocessor'"
+            )
         right = torch.tensor(
-            [int(each["pred_score"].argmax()) == int(each["gt_label"]) for each in data_samples]
+            [
+                int(each["pred_score"].argmax()) == turn
+                for each, turn in zip(data_samples, turns, strict=True)
+            ]
         )
         self.results += right.double().view(TURNS, -1).mean(0).tolist()
 
