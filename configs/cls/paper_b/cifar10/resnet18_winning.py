@@ -1,0 +1,5 @@
+# Paper B, Figs. 3 to 5 and 8, Winning Tickets: a mask trained on labels from the early weights that its
+# ticket holds; the head starts at random. Any other ticket with --cfg-options ticket.path=FILE.
+_base_ = './resnet18_labels.py'
+
+ticket = dict(path='{{$LTH_TICKETS:tickets}}/resnet18_cifar10_rotnet_level10.safetensors')

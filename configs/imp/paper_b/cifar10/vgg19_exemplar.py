@@ -1,0 +1,4 @@
+# Paper B, Winning Tickets: survivors are reset to the weights after one epoch.
+_base_ = '../../../cls/paper_b/cifar10/vgg19_exemplar.py'
+
+imp = dict(preset='paper-b-cifar10')

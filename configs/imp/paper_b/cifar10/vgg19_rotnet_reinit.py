@@ -1,0 +1,4 @@
+# Paper B, Random Reinit: survivors are reset to fresh random weights, others in each round.
+_base_ = '../../../cls/paper_b/cifar10/vgg19_rotnet.py'
+
+imp = dict(preset='paper-b-reinit')

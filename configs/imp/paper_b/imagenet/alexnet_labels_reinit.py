@@ -1,0 +1,4 @@
+# Paper B, Random Reinit: survivors are reset to fresh random weights, others in each round.
+_base_ = '../../../cls/paper_b/imagenet/alexnet_labels.py'
+
+imp = dict(preset='paper-b-reinit')
