@@ -12,9 +12,10 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import torch
 import torch.distributed as dist
-from cls.pretext import parts
 from mmengine.model import MMDistributedDataParallel
 from torch import nn
+
+from cls.pretext import parts
 
 IMAGES = 4
 
