@@ -29,8 +29,9 @@ from lth_core.results import Result
 from lth_core.variant_kinds import make_variant
 from mmengine.config import Config
 from mmengine.hooks import Hook
+from mmengine.registry import METRICS
 
-from .toy import toy_config
+from .toy import ToyAccuracy, toy_config
 
 IMP = {"rounds": 2, "amount": 0.5, "rewind": "init"}
 
@@ -193,6 +194,16 @@ def test_a_diverged_training_is_recorded_as_no_number_once(tmp_path: Path) -> No
     (result,) = results.read([tmp_path])
     assert math.isnan(result.value)
     assert len(lines(tmp_path)) == 1
+
+
+def test_a_validation_that_came_to_nothing_is_no_loss(tmp_path: Path) -> None:
+    class Nothing(ToyAccuracy):
+        def compute_metrics(self, results: list[bool]) -> dict[str, float]:
+            return {}
+
+    METRICS.register_module(module=Nothing, force=True)
+    train(tmp_path, val_evaluator={"type": "Nothing"})
+    assert not (tmp_path / "results.jsonl").exists()
 
 
 def test_without_validation_the_loss_is_written(tmp_path: Path) -> None:

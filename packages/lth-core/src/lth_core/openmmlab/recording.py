@@ -30,18 +30,29 @@ SECONDS_KEY = "lth_seconds"
 
 
 class LastMetrics(Hook):
-    """Remembers a training's last validation, or its last losses if it has none."""
+    """Remembers a training's last validation, or its last losses if it has none.
+
+    A validation that came to nothing stays nothing: a loss is no number to compare with others'
+    metrics.
+    """
 
     def __init__(self) -> None:
         self.last: dict[str, float] = {}
+        self._validated = False
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """Keeps the metrics."""
+        self._validated = True
+        if not metrics:
+            runner.logger.warning(
+                "lth: the validation came to no number (some metrics give none where nothing is "
+                "found); if it is the last one, files of results will hold nothing of it"
+            )
         self.last = {key: float(value) for key, value in (metrics or {}).items()}
 
     def after_train(self, runner: Runner) -> None:
         """Without a validation, keeps the mean of the last losses."""
-        if not self.last:
+        if not self._validated:
             self.last = {
                 key.removeprefix("train/"): float(buffer.mean(window_size=50))
                 for key, buffer in runner.message_hub.log_scalars.items()
