@@ -9,9 +9,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import lth_core as lth
 import pytest
 
 from . import worker
+from .test_learning import digits
+
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")
@@ -87,3 +91,29 @@ def test_ranks_that_draw_other_negatives_end_with_one_gradient(
 ) -> None:
     first, second = (rank["npid, sampled"][0] for rank in ranks)
     assert first == second
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("task", ["npid", "s4l"])
+def test_two_processes_go_through_a_chain(task: str, tmp_path: Path) -> None:
+    cfg = digits(task, tmp_path / "run", 2)
+    # Of four digits none has a label in two batches out of three.
+    cfg.train_dataloader.batch_size = 4
+    cfg.train_dataloader.dataset.get("dataset", cfg.train_dataloader.dataset).indices = 60
+    if task == "npid":
+        cfg.model.samples = 60
+        cfg.model.negatives = 20
+    cfg.imp = {"preset": "paper-b", "rounds": 1, "rewind_at": "1ep"}
+    cfg.custom_hooks = [{"type": "SyncBuffersHook"}]
+    cfg.dump(tmp_path / "small.py")
+    done = subprocess.run(
+        ["bash", str(ROOT / "tools/dist_train.sh"), str(tmp_path / "small.py"), "2"],
+        env=os.environ | {"PYTHON": sys.executable, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    masks = lth.Ticket.load(tmp_path / "run/level_01/ticket.safetensors").masks
+    assert masks.kept == masks.total - round(0.2 * masks.total)
+    assert len((tmp_path / "run/results.csv").read_text().splitlines()) == 3
