@@ -7,6 +7,7 @@ A criterion is a small class, or a function of the weights alone; register one w
 
 from __future__ import annotations
 
+import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -83,14 +84,21 @@ def criterion(name: str) -> Callable[[_C], _C]:
     return register
 
 
+def _all_criteria() -> dict[str, type[Criterion] | ScoreFunction]:
+    """Those that run the model too, whoever has imported what before."""
+    importlib.import_module("lth_core.criteria")  # registers its own, and imports this module
+    return _CRITERIA
+
+
 def require_known(name: str) -> None:
     """Looks whether a criterion is registered under ``name``.
 
     Raises:
         ConfigError: If none is.
     """
-    if not isinstance(name, str) or name not in _CRITERIA:
-        raise ConfigError(f"unknown criterion {name!r}; choose from {', '.join(sorted(_CRITERIA))}")
+    known = _all_criteria()
+    if not isinstance(name, str) or name not in known:
+        raise ConfigError(f"unknown criterion {name!r}; choose from {', '.join(sorted(known))}")
 
 
 def get_criterion(wanted: str | Criterion) -> Criterion:
@@ -102,7 +110,7 @@ def get_criterion(wanted: str | Criterion) -> Criterion:
     if isinstance(wanted, Criterion):
         return wanted
     require_known(wanted)
-    found = _CRITERIA[wanted]
+    found = _all_criteria()[wanted]
     if not isinstance(found, type):
         return _OfWeights(found)
     made = cast("type[Criterion]", found)
