@@ -22,6 +22,7 @@ FIELDS = {
     "perturb": {"seed", "fraction", "keep_density"},
     "random": {"seed", "match", "among"},
     "shuffle": {"seed", "unit"},
+    "up_to": {"last"},
 }
 DRAWN = [name for name, fields in FIELDS.items() if "seed" in fields]
 EXAMPLES = {
@@ -31,6 +32,7 @@ EXAMPLES = {
     "match": "layer",
     "among": "dense.pth",
     "unit": "kernel",
+    "last": "layer2",
 }
 
 
@@ -71,7 +73,9 @@ def test_a_field_is_taken_by_the_kinds_that_have_it_and_by_no_other(kind, field)
 
 @pytest.mark.parametrize("name", ["shuffled", "", "Random", None, 3, ["random"], {"type": "even"}])
 def test_an_unknown_name_is_answered_with_all_that_there_are(name):
-    with pytest.raises(ConfigError, match="choose from complement, even, perturb, random, shuffle"):
+    with pytest.raises(
+        ConfigError, match="choose from complement, even, perturb, random, shuffle, up_to"
+    ):
         make_variant(name, {})
 
 
@@ -95,6 +99,10 @@ def test_an_unknown_name_is_answered_with_all_that_there_are(name):
         ("perturb", "fraction", True, "number between 0 and 1"),
         ("perturb", "keep_density", 1, "True or False"),
         ("shuffle", "unit", "filter", "'weight' or 'kernel'"),
+        ("up_to", "last", 0, "number of weights from 1 on"),
+        ("up_to", "last", True, "name of a weight or a part"),
+        ("up_to", "last", "", "or 'all'"),
+        ("up_to", "last", None, "or 'all'"),
     ],
 )
 def test_malformed_fields_are_refused_before_anything_is_derived(kind, field, value, said):

@@ -18,6 +18,9 @@ from lth_core.scope import TWINS, dotted_ends, is_twin, join_some, strip_wrapper
 HEADS = ("fc.", "head.", "classifier.", "last_linear.")
 """Names that belong to a classifier's or projection head, never to a backbone."""
 
+_OWN_LAYERS = re.compile(r"classifier\.\d")
+# But inside of a part called backbone these are AlexNet's and VGG's layers below the head.
+
 _BESIDE = (
     *HEADS,
     *TWINS,
@@ -113,7 +116,8 @@ def read_backbone(
     """As :func:`load_backbone`, with a report of what matched, what was left and is missing."""
     checkpoint = read_checkpoint(path)
     state = checkpoint.model
-    if any(name.startswith("mask/") for name in state):
+    is_ticket = any(name.startswith("mask/") for name in state)
+    if is_ticket:
         state = _ticket_weights(path)
     elif prefix is not None:
         # Asked for by name, a part may also lie beside the model: an average.
@@ -121,7 +125,7 @@ def read_backbone(
         prefix = _beginning(prefix, checkpoint.container, state)
     state, fused = fuse_pruned(state)
     place, layout = _choose(path, state, prefix)
-    found, names = _extract(state, place, layout)
+    found, names = _extract(state, place, layout, is_ticket)
     if not any(tensor.dim() >= (2 if "backbone." in place else 3) for tensor in found.values()):
         raise CheckpointError(
             f"{path} holds no backbone: its {len(state)} tensors are called "
@@ -231,14 +235,15 @@ def _candidates(state: Mapping[str, Tensor]) -> list[tuple[str, Layout]]:
 
 
 def _extract(
-    state: Mapping[str, Tensor], place: str, layout: Layout
+    state: Mapping[str, Tensor], place: str, layout: Layout, is_ticket: bool = False
 ) -> tuple[dict[str, Tensor], dict[str, None]]:
     """The backbone at ``place`` by canonical names, and what the file calls its tensors."""
+    is_backbone = is_ticket or place.endswith("backbone.")
     found: dict[str, Tensor] = {}
     taken: dict[str, None] = {}
     for name, tensor in state.items():
         inner = name[len(place) :]
-        if not name.startswith(place) or inner.startswith(_BESIDE):
+        if not name.startswith(place) or _is_beside(inner, is_backbone):
             continue
         canonical = layout.translate(inner)
         if layout.refused is not None and re.match(layout.refused, inner):
@@ -249,6 +254,12 @@ def _extract(
         if canonical is not None and canonical not in found:
             found[canonical], taken[name] = tensor, None
     return found, taken
+
+
+def _is_beside(name: str, is_backbone: bool) -> bool:
+    """Whether a tensor belongs to no backbone; ``is_backbone`` says that it lies in one's part."""
+    own = is_backbone and _OWN_LAYERS.match(name) is not None
+    return name.startswith(_BESIDE) and not own
 
 
 def _equal(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:

@@ -50,6 +50,9 @@ OFFSETS = ("conv_offset",)
 STEMS = ("stem.", "conv1.")
 """Where a stem is several convolutions, its name: OpenMMLab's deep stem, timm's."""
 
+_AT_THE_START, _AT_THE_END = ("stem", "patch_embed"), ("classifier", "fc", "head")
+# Of a network's parts that the alphabet would put elsewhere.
+
 _KINDS: dict[str, tuple[type[nn.Module], ...]] = {
     "conv": (nn.Conv1d, nn.Conv2d, nn.Conv3d),
     "linear": (nn.Linear,),
@@ -218,6 +221,22 @@ def prunable_in(weights: Mapping[str, torch.Tensor], stem: bool = False) -> tupl
     if not names:
         raise ScopeError("the weights hold no convolution to prune")
     return names
+
+
+def network_order(names: Iterable[str]) -> list[str]:
+    """Names of weights from input to output, as far as names tell: ``layer3.2`` before ``.10``.
+
+    Stems (``stem``, ``patch_embed``) come first and what is called a classifier or head last, as in
+    AlexNet and VGG, whose ``classifier`` follows their ``features``.
+    """
+
+    def place(name: str) -> list[tuple[int, str]]:
+        first = name.partition(".")[0]
+        rank = (first in _AT_THE_END) - (first in _AT_THE_START)
+        parts = re.split(r"(\d+)", name)
+        return [(rank, ""), *((int(p), "") if p.isdigit() else (-1, p) for p in parts)]
+
+    return sorted(names, key=place)
 
 
 def _is_offset(name: str) -> bool:

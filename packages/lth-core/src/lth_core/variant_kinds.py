@@ -53,6 +53,20 @@ SHARE = Values("a number between 0 and 1", lambda v: type(v) in (int, float) and
 SWITCH = Values("True or False", lambda v: type(v) is bool, None)
 FILE = Values("the path of a file", lambda v: v is None or (isinstance(v, str) and v != ""))
 
+ALL = "all"
+"""The whole network, where a depth is asked for."""
+
+
+def _depth(word: str) -> str | int:
+    return int(word) if word.isdecimal() else word
+
+
+DEPTH = Values(
+    "the name of a weight or a part, a number of weights from 1 on, or 'all'",
+    lambda v: (type(v) is int and v >= 1) or (isinstance(v, str) and v != ""),
+    _depth,
+)
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -250,3 +264,17 @@ class Even(_Drawn):
     def derive(self, masks: MaskSet) -> MaskSet:
         """See :func:`lth_core.variants.even`."""
         return lth.variants.even(masks, self.generator())
+
+
+@variant("up_to")
+@dataclass(frozen=True)
+class UpTo(Variant):
+    """The mask up to a depth, everything kept beyond (paper B, Figs. 4 and 9)."""
+
+    last: str | int = setting(
+        ALL, "the last weight or part that stays pruned, or their number from the input", DEPTH
+    )
+
+    def derive(self, masks: MaskSet) -> MaskSet:
+        """See :func:`lth_core.variants.up_to`; ``"all"`` changes nothing."""
+        return masks if self.last == ALL else lth.variants.up_to(masks, self.last)

@@ -12,7 +12,7 @@ from lth_core.allocation import share_out
 from lth_core.errors import ConfigError, MaskError
 from lth_core.masks import MaskSet
 from lth_core.randomness import borrowed, draw_seed
-from lth_core.scope import describe_misfit, find_prefixes
+from lth_core.scope import describe_misfit, find_prefixes, join_some, network_order
 
 Generator = torch.Generator
 
@@ -160,6 +160,34 @@ def even(masks: MaskSet, generator: Generator | None = None) -> MaskSet:
         flat[torch.randperm(sizes[name], generator=generator)[:count]] = True
         chosen[name] = flat.reshape(masks[name].shape)
     return MaskSet(chosen)
+
+
+def up_to(masks: MaskSet, last: str | int) -> MaskSet:
+    """The same mask from the input up to some depth, everything kept beyond (paper B, Fig. 4).
+
+    Args:
+        masks: The mask of the whole network.
+        last: Where pruning ends, that layer or part included: a weight's name
+            (``"features.6.weight"``), that of a part (``"layer2"``, ``"layer2.0"``), or how many
+            weights, counted from the input in :func:`lth_core.analysis.network_order`.
+
+    Raises:
+        MaskError: If nothing is called so, or there are fewer weights than that.
+    """
+    order = network_order(masks)
+    if isinstance(last, int):
+        if not 1 <= last <= len(order):
+            raise MaskError(f"up_to: last is {last}; the masks have {len(order)} weights")
+        pruned = set(order[:last])
+    else:
+        named = [place for place, name in enumerate(order) if f"{name}.".startswith(f"{last}.")]
+        if not named:
+            raise MaskError(
+                f"up_to: no masked weight is called {last!r} or lies in a part of that name; "
+                f"there are {join_some(order)}"
+            )
+        pruned = set(order[: named[-1] + 1])
+    return MaskSet({n: mask if n in pruned else torch.ones_like(mask) for n, mask in masks.items()})
 
 
 def reinit(

@@ -14,7 +14,6 @@ from lth_core.analysis.kernels import (
     kernel_counts,
     kernel_counts_by_stage,
     kernel_map,
-    network_order,
     stage_of,
 )
 from lth_core.analysis.similarity import (
@@ -32,6 +31,7 @@ from lth_core.analysis.weights import (
     paper_scope,
     sorted_magnitudes,
 )
+from lth_core.scope import network_order
 
 __all__ = [
     "Connectivity",

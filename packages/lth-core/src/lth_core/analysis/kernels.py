@@ -7,14 +7,14 @@ say most of the larger ones; both are given.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from torch import Tensor
 
 from lth_core.masks import MaskSet
+from lth_core.scope import network_order
 
 
 @dataclass(frozen=True)
@@ -57,15 +57,6 @@ class DeadChannels:
     dead_outputs: int
     inputs: int
     dead_inputs: int
-
-
-def network_order(names: Iterable[str]) -> list[str]:
-    """Names of weights from input to output, as far as names tell: ``layer3.2`` before ``.10``."""
-
-    def parts(name: str) -> list[tuple[int, str]]:
-        return [(int(p), "") if p.isdigit() else (-1, p) for p in re.split(r"(\d+)", name)]
-
-    return sorted(names, key=parts)
 
 
 def stage_of(name: str) -> str:

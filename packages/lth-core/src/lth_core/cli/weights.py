@@ -6,16 +6,18 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from lth_core.cli import output
+from lth_core.cli import output, weights_show
 from lth_core.cli.parser import add_commands, add_json
 
 
 def add_parser(commands: Any) -> None:
     """Adds ``weights`` to the commands of a parser."""
     parser = commands.add_parser(
-        "weights", help="convert checkpoints", description="Work with checkpoints."
+        "weights", help="show or convert checkpoints", description="Work with checkpoints."
     )
-    convert = add_commands(parser).add_parser(
+    own = add_commands(parser)
+    weights_show.add_parser(own)
+    convert = own.add_parser(
         "convert",
         help="a backbone with torchvision's names",
         description="Finds the backbone in a checkpoint of any known format and writes it with "
