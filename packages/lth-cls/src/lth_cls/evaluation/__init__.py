@@ -1,6 +1,23 @@
-"""How self-supervised models are measured."""
+"""How self-supervised models are measured, and what their features are worth."""
 
+from lth_cls.evaluation.average_precision import VOCClassificationAP, average_precision
+from lth_cls.evaluation.frozen import FrozenBackboneClassifier, FrozenBackboneHook
+from lth_cls.evaluation.linear_svm import LinearSVMs, SVMSettings, train_svms
 from lth_cls.evaluation.loops import TwoViewTestLoop, TwoViewValLoop
 from lth_cls.evaluation.retrieval import RetrievalAccuracy, partner_ranks
+from lth_cls.evaluation.svm_loop import LinearSVMLoop
 
-__all__ = ["RetrievalAccuracy", "TwoViewTestLoop", "TwoViewValLoop", "partner_ranks"]
+__all__ = [
+    "FrozenBackboneClassifier",
+    "FrozenBackboneHook",
+    "LinearSVMLoop",
+    "LinearSVMs",
+    "RetrievalAccuracy",
+    "SVMSettings",
+    "TwoViewTestLoop",
+    "TwoViewValLoop",
+    "VOCClassificationAP",
+    "average_precision",
+    "partner_ranks",
+    "train_svms",
+]

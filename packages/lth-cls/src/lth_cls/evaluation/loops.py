@@ -79,11 +79,11 @@ def view_features(model: Any, data_batch: Mapping[str, Any]) -> list[dict[str, T
             f"{len(views) if isinstance(views, list) else 'one'}; wrap its transforms in "
             "dict(type='MultiView', num_views=2, transforms=[[...]])"
         )
-    features = torch.stack([_pooled(model.extract_feat(view)) for view in views], dim=1)
+    features = torch.stack([pooled(model.extract_feat(view)) for view in views], dim=1)
     return [{"views": pair} for pair in features]
 
 
-def _pooled(features: Any) -> Tensor:
-    """``(N, C)`` of what a backbone gives: its last map, averaged over height and width."""
+def pooled(features: Any) -> Tensor:
+    """``(N, C)`` of what a backbone or neck gives: its last map, averaged over height and width."""
     last: Tensor = features[-1] if isinstance(features, (tuple, list)) else features
     return last.flatten(2).mean(2) if last.dim() > 2 else last

@@ -182,7 +182,16 @@ class LTHRunner(Runner):
         return built
 
     def load_or_resume(self) -> None:
-        """As mmengine's, but resumes from the last checkpoint that is whole."""
+        """As mmengine's, but resumes from the last checkpoint that is whole.
+
+        A loop for tests that has ``load_checkpoint`` reads the file that is to be tested itself.
+        """
+        own = getattr(self._test_loop, "load_checkpoint", None)
+        tested: str | None = self._load_from  # type: ignore[has-type]
+        if own is not None and tested is not None:
+            own(tested)
+            self._has_loaded = True
+            return
         if not self._has_loaded and self._resume:
             remove_parts(self.work_dir)
             named: str | None = self._load_from  # type: ignore[has-type]
