@@ -5,6 +5,7 @@ _base_ = [
     '../../_base_/datasets/imagenet.py',
     '../../_base_/schedules/goyal_linear.py',
 ]
+record = dict(task='ImageNet linear')
 
 model = dict(
     type='FrozenBackboneClassifier',

@@ -3,6 +3,7 @@
 # LTH_DATA_ROOT names the folder that holds places205, into which imagesPlaces205_resize and
 # trainvalsplit_places205 of places.csail.mit.edu have been unpacked, as they are.
 _base_ = '../imagenet/linear_resnet50.py'
+record = dict(task='Places205 linear')
 
 data_root = '{{$LTH_DATA_ROOT:data}}/places205'
 images = 'data/vision/torralba/deeplearning/images256'

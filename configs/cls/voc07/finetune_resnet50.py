@@ -7,6 +7,7 @@ _base_ = [
     '../../_base_/features_runtime.py',
     '../../_base_/schedules/paper_b_voc07.py',
 ]
+record = dict(task='VOC 2007 classification')
 
 model = dict(
     head=dict(

@@ -9,6 +9,7 @@ _base_ = [
     '../../_base_/datasets/voc07_cls.py',
     '../../_base_/features_runtime.py',
 ]
+record = dict(task='VOC 2007 linear SVM')
 
 model = dict(head=None)
 train_dataloader = None

@@ -18,7 +18,7 @@ from mmengine.evaluator import BaseMetric
 from mmpretrain.evaluation.metrics.voc_multi_label import VOCMetricMixin
 from mmpretrain.registry import METRICS
 
-MODES = ("area", "11points")
+MODES = ("area", "11points", "plain")
 
 
 def average_precision(scores: npt.ArrayLike, positive: npt.ArrayLike, mode: str = "area") -> float:
@@ -29,9 +29,9 @@ def average_precision(scores: npt.ArrayLike, positive: npt.ArrayLike, mode: str 
     Args:
         scores: ``(N,)``, the higher the surer.
         positive: ``(N,)``, which images show the class.
-        mode: ``"area"`` under the interpolated curve, or ``"11points"``, the mean of interpolated
-            precision at recalls 0, 0.1, ..., 1. Interpolated is the highest precision at this
-            recall or a higher one.
+        mode: ``"area"`` under the interpolated curve, where interpolated is the highest precision
+            at this recall or a higher one; ``"11points"``, the mean of that at recalls 0, 0.1, ...,
+            1; or ``"plain"``, the area without interpolation.
 
     Returns:
         In [0, 1]; NaN if no image shows the class.
@@ -51,6 +51,8 @@ def average_precision(scores: npt.ArrayLike, positive: npt.ArrayLike, mode: str 
     hits = np.cumsum(truth)[last]
     recall = hits / truth.sum()
     precision = hits / (last + 1)
+    if mode == "plain":
+        return float(np.sum(np.diff(recall, prepend=0) * precision))
     interpolated = np.maximum.accumulate(precision[::-1])[::-1]
     if mode == "area":
         return float(np.sum(np.diff(recall, prepend=0) * interpolated))
@@ -61,7 +63,9 @@ def average_precision(scores: npt.ArrayLike, positive: npt.ArrayLike, mode: str 
 
 @METRICS.register_module()
 class VOCClassificationAP(VOCMetricMixin, BaseMetric):
-    """Mean average precision over the classes, in percent, as ``voc/mAP`` and ``voc/mAP_11points``.
+    """Mean average precision over the classes, in percent.
+
+    ``voc/mAP`` is by area, and beside it are ``voc/mAP_11points`` and ``voc/mAP_plain``.
 
     An image that shows a class in objects marked difficult only is left out of that class. So is a
     class that no image shows. Samples have ``pred_score``, ``gt_label`` and ``gt_label_difficult``:
@@ -94,13 +98,13 @@ class VOCClassificationAP(VOCMetricMixin, BaseMetric):
         super().process(data_batch, data_samples)
 
     def compute_metrics(self, results: list[dict[str, torch.Tensor]]) -> dict[str, float]:
-        """``mAP`` by area and ``mAP_11points``, in percent; of each class if that is wanted."""
+        """``mAP`` and its other readings, in percent; of each class if that is wanted."""
         scores = torch.stack([each["pred_score"] for each in results]).double().cpu().numpy()
         truth = torch.stack([each["gt_score"] for each in results]).cpu().numpy()
         aps = {mode: [_of_class(s, t, mode) for s, t in zip(scores.T, truth.T, strict=True)]
                for mode in MODES}  # fmt: skip
         means = {mode: 100 * float(np.nanmean(found)) for mode, found in aps.items()}
-        metrics = {"mAP": means["area"], "mAP_11points": means["11points"]}
+        metrics = {"mAP": means.pop("area")} | {f"mAP_{mode}": m for mode, m in means.items()}
         if self.classwise:
             names = (self.dataset_meta or {}).get("classes") or range(len(aps["area"]))
             metrics |= {f"AP_{name}": 100 * ap for name, ap in zip(names, aps["area"], strict=True)}

@@ -37,8 +37,9 @@ class LinearSVMLoop(TestLoop):
     tested is read by :func:`lth_core.load_backbone`: that of a classifier or of any self-supervised
     model, a published one, or a ticket with weights; all of the backbone has to be there.
 
-    Scores go to ``test_evaluator`` as ``pred_score``: distances to the boundaries, of which the
-    largest is the class where there is one class an image.
+    Scores go to ``test_evaluator`` as ``pred_score``: distances to the boundaries through a
+    sigmoid, as mmpretrain's multi-label heads give theirs. Where an image has one class, the
+    largest is it.
 
     Args:
         runner: As mmengine's.
@@ -119,7 +120,8 @@ class LinearSVMLoop(TestLoop):
         self.runner.call_hook("before_test_iter", batch_idx=idx, data_batch=data_batch)
         features, samples = self._features(data_batch)
         for sample, scores in zip(samples, self.svms.scores(features.numpy()), strict=True):
-            sample.set_pred_score(torch.from_numpy(scores))
+            # Not the distances themselves: mmpretrain's Accuracy calls all that is below 0 wrong.
+            sample.set_pred_score(torch.from_numpy(scores).sigmoid())
         self.evaluator.process(data_samples=samples, data_batch=data_batch)
         self.runner.call_hook(
             "after_test_iter", batch_idx=idx, data_batch=data_batch, outputs=samples
