@@ -310,12 +310,12 @@ def test_mean_average_precision_on_voc(
         unsure = {name for name, hard in objects_of(index) if hard} - plain
         expected = [1 if c in plain else -1 if c in unsure else 0 for c in classes]
         assert row.tolist() == expected
-    assert truth[80].tolist() == [-1] + [0] * 19
+    assert truth[80:].tolist() == [[-1, 0] + [0] * 18, [0, -1] + [0] * 18]
     scores = torch.stack([each["pred_score"] for each in seen])
     plain_mean = AveragePrecision.calculate(scores, truth).item()
     assert metrics["voc/mAP_plain"] == pytest.approx(plain_mean, rel=1e-4)
     targets = torch.stack(
         [runner.test_loop._target(runner.test_loop.train_dataloader.dataset[i]["data_samples"])
-         for i in range(81)]
+         for i in range(82)]
     )  # fmt: skip
     assert bool((targets == -1).any()) == (difficult == "left_out")

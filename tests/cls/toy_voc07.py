@@ -27,8 +27,8 @@ def make_voc07(root: Path, each: int = 4) -> Path:
 
     Args:
         root: The data root to be.
-        each: Pictures of each class and split, in the class's colour; the last one shows nothing
-            that is not difficult.
+        each: Pictures of each class and split, in the class's colour; the last two show
+            nothing that is not difficult.
 
     Returns:
         ``root``.
@@ -39,13 +39,13 @@ def make_voc07(root: Path, each: int = 4) -> Path:
     random = np.random.default_rng(0)
     colours = random.integers(0, 256, (20, 3))
     for number, split in enumerate(("trainval", "test")):
-        names = [f"{number}{index:05d}" for index in range(20 * each + 1)]
+        names = [f"{number}{index:05d}" for index in range(20 * each + 2)]
         (base / "ImageSets/Main" / f"{split}.txt").write_text("\n".join(names) + "\n")
         for index, name in enumerate(names):
             noise = random.normal(0, 40, (36, 40, 3))
             picture = np.clip(colours[index % 20] + noise, 0, 255).astype(np.uint8)
             cv2.imwrite(str(base / "JPEGImages" / f"{name}.jpg"), picture)
-            shown = objects_of(index) if index < 20 * each else [(CLASSES[0], 1)]
+            shown = objects_of(index) if index < 20 * each else [(CLASSES[index % 20], 1)]
             objects = "".join(_OBJECT.format(name=n, difficult=d) for n, d in shown)
             content = f"<annotation><filename>{name}.jpg</filename>{objects}</annotation>"
             (base / "Annotations" / f"{name}.xml").write_text(content)

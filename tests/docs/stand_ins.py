@@ -10,7 +10,7 @@ import cv2
 import lth_core as lth
 import numpy as np
 import torch
-from cls import small_data, toy_imagenet
+from cls import small_data, toy_imagenet, toy_voc07
 from det import toy_coco, toy_voc
 from lth_core.cli import main as lth_command
 from mmpretrain.models import ResNet
@@ -101,6 +101,11 @@ def my_detector(place: Path) -> None:
 def voc(place: Path) -> None:
     """VOC 2007 and 2012."""
     toy_voc.make_voc(place / "data", images=IMAGES)
+
+
+def voc07(place: Path) -> None:
+    """VOC 2007 for classification."""
+    toy_voc07.make_voc07(place / "data")
 
 
 def coco(place: Path) -> None:

@@ -57,7 +57,7 @@ def _narrow(model: dict) -> bool:
         return False
     for part in _parts(model):
         for key, value in list(part.items()):
-            if key.endswith("channels"):
+            if key.endswith(("channels", "_features")):
                 part[key] = _divided(value)
             elif key == "num_groups":
                 part[key] = min(value, 4)
