@@ -288,7 +288,9 @@ def voc_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **settings: Any)
     return cfg
 
 
-@pytest.mark.parametrize("difficult", ["negative", "left_out"])
+@pytest.mark.parametrize(
+    "difficult", [pytest.param("negative", marks=pytest.mark.long), "left_out"]
+)
 def test_mean_average_precision_on_voc(
     difficult: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
