@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -251,6 +254,27 @@ def test_numbers_go_into_the_file_of_results_with_level_and_sparsity(tmp_path: P
     assert first["sparsity"] == pytest.approx(masks.sparsity)
     assert first["value"] == metrics["accuracy/top1"]
     assert (second["weights"], second["mask"], second["sparsity"]) == ("dense", "dense", 0)
+
+
+@pytest.mark.long
+def test_two_processes_find_what_one_finds(tmp_path: Path) -> None:
+    torch.save(digits_backbone(), tmp_path / "a.pth")
+    cfg = digits_config()
+    cfg.test_cfg.train_dataloader.dataset.indices = 201  # which cannot be dealt out evenly
+    cfg.dump(tmp_path / "two.py")
+    _, metrics = evaluate(cfg, tmp_path / "a.pth", tmp_path / "one")
+    script = str(CONFIGS.parents[1] / "tools/dist_test.sh")
+    done = subprocess.run(
+        ["bash", script, "two.py", "a.pth", "2", "--work-dir", "two"],
+        env=os.environ | {"PYTHON": sys.executable, "OMP_NUM_THREADS": "1"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    (line,) = (tmp_path / "two/results.jsonl").read_text().splitlines()
+    assert json.loads(line)["value"] == metrics["accuracy/top1"]
 
 
 @pytest.mark.parametrize(
