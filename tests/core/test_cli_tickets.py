@@ -95,7 +95,7 @@ def test_a_chain_goes_into_a_directory(capsys, tmp_path):
 def test_refusals_are_one_line(capsys):
     torch.save(Backbone().state_dict(), "w.pth")
     assert "holds no masks" in fails(capsys, "ticket", "import", "w.pth", "-o", "t")
-    assert "do not exist" in fails(capsys, "ticket", "import", "absent.pt", "-o", "t")
+    assert "does not exist" in fails(capsys, "ticket", "import", "absent.pt", "-o", "t")
     assert "does not exist" in fails(
         capsys, "ticket", "export", "absent", "--format", "dense", "-o", "w"
     )

@@ -166,9 +166,9 @@ def test_a_diverged_run_does_not_match() -> None:
     found = judged(runs(DENSE), runs((99.0, 99.0, math.nan), 1), runs((99.0, 99.0, 99.0), 2))
     assert [(level.rule, level.lost) for level in found.levels] == [(False, 1), (True, 0)]
     assert found.levels[0].verdict == UNDECIDED
-    assert found.notes == ("level 1: 1 of 3 runs are not a number",)
+    assert found.notes == ("level 1: 1 of 3 runs came to no number",)
     dense = judged(runs((95.0, 96.0, math.nan)), runs(DENSE, 1))
-    assert dense.notes == ("1 of 3 dense runs are not a number",)
+    assert dense.notes == ("1 of 3 dense runs came to no number",)
     assert dense.dense.count == 2
 
 
@@ -246,7 +246,7 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["match", str(tmp_path), "--levels"]) == 0
     out = capsys.readouterr().out
     assert "48.80 %" in out
-    assert "level 5: 1 of 3 runs are not a number" in out
+    assert "level 5: 1 of 3 runs came to no number" in out
     assert main(["match", str(file), "--json"]) == 0
     (found,) = json.loads(capsys.readouterr().out)["matches"]
     assert found["by_rule"] == pytest.approx(0.488)

@@ -100,8 +100,8 @@ def test_names_are_text(everything: tuple[Path, ElementTree.Element]) -> None:
 def test_what_went_wrong_is_told(everything: tuple[Path, ElementTree.Element]) -> None:
     _, tree = everything
     all_text = "".join(tree.itertext())
-    assert "2 trainings diverged" in all_text
-    assert "level 6: 1 of 3 runs are not a number" in all_text
+    assert "2 results are no number" in all_text
+    assert "level 6: 1 of 3 runs came to no number" in all_text
     assert "no dense run from labels to compare with" in all_text
     assert "There are dense runs alone" in all_text
     assert "damaged/ticket.safetensors" in all_text

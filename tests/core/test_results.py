@@ -20,7 +20,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from lth_core.errors import RunError
-from lth_core.results import Result, append, read
+from lth_core.results import NOTHING, Result, append, read
 
 
 def result(**changes: Any) -> Result:
@@ -76,6 +76,25 @@ def test_what_is_written_is_read(tmp_path_factory: Any, found: list[Result]) -> 
 def test_not_a_number_comes_back(tmp_path: Path) -> None:
     append(tmp_path / "results.jsonl", [result(value=math.nan)])
     assert math.isnan(read([tmp_path])[0].value)
+
+
+def test_what_came_to_nothing_is_missing_from_each_metric_of_its_task(tmp_path: Path) -> None:
+    file = tmp_path / "results.jsonl"
+    lost = result(metric=NOTHING, value=math.nan, seed=2)
+    append(file, [lost, result(task="voc", metric=NOTHING, value=math.nan)])
+    assert [r.metric for r in read([file])] == [NOTHING, NOTHING]
+    append(file, [result(), result(metric="delay", higher_is_better=False)])
+    found = {(r.task, r.seed, r.metric, r.sign): r.value for r in read([file])}
+    assert sorted(found) == [
+        ("svhn", 0, "accuracy", 1), ("svhn", 0, "delay", -1),
+        ("svhn", 2, "accuracy", 1), ("svhn", 2, "delay", -1), ("voc", 0, NOTHING, 1),
+    ]  # fmt: skip
+    assert math.isnan(found["svhn", 2, "accuracy", 1])
+    assert math.isnan(found["svhn", 2, "delay", -1])
+    append(file, [result(seed=2, value=1.0)])  # done again
+    again = {(r.seed, r.metric): r.value for r in read([file]) if r.task == "svhn"}
+    assert again[2, "accuracy"] == 1.0
+    assert len(again) == 4
 
 
 def test_the_last_of_equals_counts(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from lth_core.openmmlab.jobs import run
 from lth_core.openmmlab.study import SENSITIVITY, Settings, choose_controls, run_study
 from lth_core.openmmlab.study.controls import parse_controls
 from lth_core.openmmlab.study.entries import find_tickets
+from lth_core.report.material import collect
 from lth_core.variants import random
 
 from .openmmlab_runs import FAMILIES, TICKET, check_exact, prepare, small
@@ -218,6 +219,7 @@ def test_killed_in_the_middle(
     assert timeless(rows) == timeless(found["results"])
     check_rows(rows)
     check_starts(Path("whole/seed_4"))
+    check_tickets_are_kept()
     check_by_hand(rows)
     check_other_settings_are_refused()
 
@@ -252,6 +254,16 @@ def check_starts(directory: Path) -> None:
             else:
                 assert torch.equal(value, dense["state"][key])
     assert not torch.equal(dense["state"]["head.fc.weight"], whole["head.fc.weight"])
+
+
+def check_tickets_are_kept() -> None:
+    """A report of the study knows its tickets, once, and not the stand-in of dense."""
+    ticket = lth.Ticket.load("tickets/3.safetensors")
+    (copy,) = collect(["whole"]).tickets
+    assert (copy.digest, copy.has_weights) == (ticket.masks.digest(), bool(ticket.weights))
+    both = [each.path for each in collect(["whole", "tickets"]).tickets]
+    assert Path("tickets/3.safetensors") in both
+    assert copy.path not in both
 
 
 def check_by_hand(rows: list[results.Result]) -> None:

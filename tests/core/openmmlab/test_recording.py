@@ -203,7 +203,21 @@ def test_a_validation_that_came_to_nothing_is_no_loss(tmp_path: Path) -> None:
 
     METRICS.register_module(module=Nothing, force=True)
     train(tmp_path, val_evaluator={"type": "Nothing"})
-    assert not (tmp_path / "results.jsonl").exists()
+    (line,) = lines(tmp_path)
+    assert line["metric"] == results.NOTHING
+    assert math.isnan(line["value"])
+
+
+def test_what_cocos_metrics_have_no_objects_for_is_no_number(tmp_path: Path) -> None:
+    class Sizes(ToyAccuracy):
+        def compute_metrics(self, results: list[bool]) -> dict[str, float]:
+            return {"coco/bbox_mAP": 0.0, "coco/bbox_mAP_l": -1.0, "margin": -1.0}
+
+    METRICS.register_module(module=Sizes, force=True)
+    train(tmp_path, val_evaluator={"type": "Sizes"})
+    assert {line["metric"]: line["value"] for line in lines(tmp_path)} == {
+        "coco/bbox_mAP": 0.0, "margin": -1.0,
+    }  # fmt: skip
 
 
 def test_without_validation_the_loss_is_written(tmp_path: Path) -> None:

@@ -96,11 +96,13 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     """
     path = Path(path)
     try:
-        missing = not path.is_file()
+        folder, missing = path.is_dir(), not path.is_file()
     except ValueError as problem:  # a name that no file can have
         raise CheckpointError(f"weights {str(path)!r} cannot be read: {problem}") from None
+    if folder:
+        raise CheckpointError(f"{path} is a directory; name the file in it")
     if missing:
-        raise CheckpointError(f"weights {path} do not exist (looked for {path.absolute()})")
+        raise CheckpointError(f"checkpoint {path} does not exist (looked for {path.absolute()})")
     content = _read(path)
     if not isinstance(content, Mapping):
         raise CheckpointError(f"{path} holds a {type(content).__name__}, not tensors by name")

@@ -51,7 +51,7 @@ def read_masks(path: str | Path) -> MaskSet:
         names = list(checkpoint.model | checkpoint.beside)
         raise CheckpointError(
             f"{path} holds no masks: none of its {len(names)} tensors is called *{_MASK} "
-            f"({join_some(names) or 'there are none'})"
+            f"({join_some(names) or 'there are none'}); lth ticket make prunes weights by magnitude"
         )
     own = {name: mask for name, mask in found.items() if not is_twin(name)}
     found = _without_prefix(own or found)

@@ -121,6 +121,8 @@ def load_tensors(
         data = _read(path)
     except FileNotFoundError:
         raise error(f"{what} {path} does not exist (looked for {path.absolute()})") from None
+    except IsADirectoryError:
+        raise error(f"{path} is a directory; name the {what} in it") from None
     except OSError as problem:
         raise error(f"{what} {path} cannot be read: {problem.strerror}") from None
     except ValueError as problem:  # a name that no file can have

@@ -236,7 +236,7 @@ def _judge(
     if not dense_runs:
         notes.append(f"no dense run from {family.weights} to compare with")
     elif lost_dense:
-        notes.append(f"{lost_dense} of {len(dense_runs)} dense runs are not a number")
+        notes.append(f"{lost_dense} of {len(dense_runs)} dense runs came to no number")
     if dense.count == 1:
         notes.append("one dense run: it has no deviation, so neither rule can be applied")
     slack = dense.deviation if margin is None else margin
@@ -249,7 +249,7 @@ def _judge(
         if not lost and usable and found.count > 1 and dense.count > 1:
             tests[number] = _Test(dense, found, sign, slack)
         if lost:
-            notes.append(f"level {number}: {lost} of {len(runs[number])} runs are not a number")
+            notes.append(f"level {number}: {lost} of {len(runs[number])} runs came to no number")
         elif found.count == 1 and dense.count > 1:
             notes.append(f"level {number}: one run, which no test can judge")
         gain = sign * (found.mean - dense.mean)

@@ -13,7 +13,7 @@ import fcntl
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,9 @@ FILE = "results.jsonl"
 
 DENSE = "dense"
 """``mask`` of a training without one."""
+
+NOTHING = "no metric"
+"""``metric`` of a training whose last validation came to no number, by whatever name."""
 
 _LOSSES = ("loss", "error", "err", "perplexity")
 
@@ -131,6 +134,7 @@ def read(places: Sequence[str | Path], required: bool = True) -> list[Result]:
 
     Returns:
         Their lines, in order; of lines that agree in all but ``value`` and what follows, the last.
+        A training that came to :data:`NOTHING` has a line of NaN for each metric of its task.
 
     Raises:
         RunError: If a place is missing, or holds none where they are required, or a line is
@@ -148,7 +152,7 @@ def read(places: Sequence[str | Path], required: bool = True) -> list[Result]:
                 f"{place} holds no results: no {FILE}, and no CSV with the columns "
                 f"{', '.join(_REQUIRED)}"
             )
-    return list(found.values())
+    return list(_under_names(found))
 
 
 def read_file(path: str | Path) -> list[Result]:
@@ -158,6 +162,22 @@ def read_file(path: str | Path) -> list[Result]:
         RunError: If it cannot be read, or a line is malformed.
     """
     return list(_read(Path(path))) if Path(path).exists() else []
+
+
+def _under_names(found: Mapping[tuple[Any, ...], Result]) -> Iterator[Result]:
+    """Puts NaN in the place of what trainings have not come to."""
+    metrics: dict[str, dict[str, bool | None]] = {}
+    for result in found.values():
+        if result.metric != NOTHING:
+            metrics.setdefault(result.task, {})[result.metric] = result.higher_is_better
+    for result in found.values():
+        if result.metric != NOTHING or result.task not in metrics:
+            yield result
+            continue
+        for metric, better in metrics[result.task].items():
+            named = replace(result, metric=metric, higher_is_better=better)
+            if _identity(named) not in found:
+                yield named
 
 
 def _identity(result: Result) -> tuple[Any, ...]:

@@ -82,14 +82,16 @@ def show(matches: Sequence[Match], levels: bool = False) -> None:
     console = output.console()
     console.print(_families(matches))
     if levels:
-        for each in matches:
-            console.print(_levels(each))
+        for group in _measures(matches):
+            console.print(_levels(group, matches))
     tasks = _on_every_task(matches)
     if tasks:
         console.print(_universal(tasks))
     for each in matches:
         for note in each.notes:
-            console.print(f"{_name(each)}: {note}", soft_wrap=True)
+            family = each.family
+            name = f"{family.task}, {family.metric}, {_ticket(each, matches)}"
+            console.print(f"{name}: {note}", soft_wrap=True)
 
 
 def _on_every_task(matches: Sequence[Match]) -> list[Universal]:
@@ -120,14 +122,16 @@ def _families(matches: Sequence[Match]) -> Table:
 
     right = ("dense", "by the papers' rule", "by the test", "power", "seeds for 0.8")
     columns = {"task": "left", "ticket": "left", **dict.fromkeys(right, "right")}
-    table = output.table(columns, "sparsest level that matches dense")
+    one = _only_start(matches)
+    start = f", all from {one}" if one else ""
+    table = output.table(columns, f"sparsest level that matches dense{start}")
     for each in matches:
         powers = [level.power for level in each.levels if level.power is not None]
         seeds = [level.seeds for level in each.levels if level.seeds is not None]
         output.add_row(
             table,
             f"{each.family.task}, {each.family.metric}",
-            _ticket(each),
+            _ticket(each, matches),
             each.dense,
             percent(each.by_rule),
             percent(each.by_test),
@@ -137,23 +141,38 @@ def _families(matches: Sequence[Match]) -> Table:
     return table
 
 
-def _levels(each: Match) -> Table:
+def _measures(matches: Sequence[Match]) -> list[list[Match]]:
+    """Families that are measured by the same."""
+    found: dict[tuple[str, str], list[Match]] = {}
+    for each in matches:
+        found.setdefault((each.family.task, each.family.metric), []).append(each)
+    return list(found.values())
+
+
+def _levels(group: Sequence[Match], matches: Sequence[Match]) -> Table:
     from lth_core.matching import percent
 
-    columns = ("level", "sparsity", each.family.metric, "better by", "papers' rule", "test")
-    table = output.table(dict.fromkeys((*columns, "power"), "right"), _name(each))
-    for level in each.levels:
-        rule = "" if level.rule is None else "matches" if level.rule else "does not"
-        output.add_row(
-            table,
-            level.level,
-            percent(level.sparsity),
-            level.found,
-            f"{level.gain:+.4g}",
-            rule,
-            level.verdict,
-            "" if level.power is None else f"{level.power:.2f}",
-        )
+    family = group[0].family
+    right = ("level", "sparsity", family.metric, "better by", "papers' rule", "test", "power")
+    columns = {"ticket": "left", **dict.fromkeys(right, "right")}
+    table = output.table(columns, f"{family.task}, {family.metric}, level by level")
+    for each in group:
+        name = _ticket(each, matches)
+        for place, level in enumerate(each.levels):
+            rule = "" if level.rule is None else "matches" if level.rule else "does not"
+            output.add_row(
+                table,
+                "" if place else name,
+                level.level,
+                percent(level.sparsity),
+                level.found,
+                f"{level.gain:+.4g}" if level.gain == level.gain else "",
+                rule,
+                level.verdict,
+                "" if level.power is None else f"{level.power:.2f}",
+            )
+        if len(each.levels) > 1:
+            table.add_section()
     return table
 
 
@@ -168,10 +187,14 @@ def _universal(found: Sequence[Universal]) -> Table:
     return table
 
 
-def _ticket(each: Match) -> str:
+def _only_start(matches: Sequence[Match]) -> str:
+    """What all start from, or nothing if that is several."""
+    starts = {each.family.weights for each in matches}
+    return starts.pop() if len(starts) == 1 else ""
+
+
+def _ticket(each: Match, matches: Sequence[Match]) -> str:
+    """A family's name, with what it starts from where that is not the same for all."""
     family = each.family
-    return " ".join(filter(None, (family.mask, family.variant, "from", family.weights)))
-
-
-def _name(each: Match) -> str:
-    return f"{each.family.task}, {each.family.metric}, {_ticket(each)}"
+    start = () if _only_start(matches) else ("from", family.weights)
+    return " ".join(filter(None, (family.mask, family.variant, *start)))

@@ -34,6 +34,12 @@ TICKET = "ticket.safetensors"
 METRICS = "metrics.json"
 """Name of a level's numbers in its directory."""
 
+STUDY = "study.json"
+"""File in a study's directory: what all of its trainings have in common."""
+
+STUDY_DENSE, STUDY_TICKETS = "dense.safetensors", "tickets"
+"""In a study's directory: a ticket that prunes nothing, and copies of those it trains from."""
+
 START, CARRIED_STATE = "start.safetensors", "carried.pth"
 ONE_SHOT = "one_shot"
 LOCK = ".lock"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -29,30 +30,42 @@ SECONDS_KEY = "lth_seconds"
 """Key of a checkpoint: how long the training had taken when it was written."""
 
 
+_COCO, _ABSENT = "coco/", -1
+"""How COCO's metrics say that the data hold no object of the size in question."""
+
+
 class LastMetrics(Hook):
     """Remembers a training's last validation, or its last losses if it has none.
 
     A validation that came to nothing stays nothing: a loss is no number to compare with others'
-    metrics.
+    metrics. What COCO's metrics have no objects for is left out.
+
+    Attributes:
+        last: By their names.
+        validated: Whether there was a validation.
     """
 
     def __init__(self) -> None:
         self.last: dict[str, float] = {}
-        self._validated = False
+        self.validated = False
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """Keeps the metrics."""
-        self._validated = True
+        self.validated = True
         if not metrics:
             runner.logger.warning(
                 "lth: the validation came to no number (some metrics give none where nothing is "
-                "found); if it is the last one, files of results will hold nothing of it"
+                "found); if it is the last one, the training is recorded as lost"
             )
-        self.last = {key: float(value) for key, value in (metrics or {}).items()}
+        self.last = {
+            key: float(value)
+            for key, value in (metrics or {}).items()
+            if not (key.startswith(_COCO) and value == _ABSENT)
+        }
 
     def after_train(self, runner: Runner) -> None:
         """Without a validation, keeps the mean of the last losses."""
-        if not self._validated:
+        if not self.validated:
             self.last = {
                 key.removeprefix("train/"): float(buffer.mean(window_size=50))
                 for key, buffer in runner.message_hub.log_scalars.items()
@@ -118,7 +131,7 @@ def record(
         names: What it is called.
         seed: Of its randomness.
         metrics: What it came to. Of a training without validation, whose metrics are losses, the
-            total is kept.
+            total is kept; of one that came to nothing, that it did so.
 
     Returns:
         Whether something was added.
@@ -128,6 +141,7 @@ def record(
     """
     file = root / results.FILE
     wanted = {"loss": metrics["loss"]} if _are_losses(metrics) else metrics
+    wanted = wanted or {results.NOTHING: math.nan}
     seconds = read_seconds(directory)
     found = [
         Result(

@@ -36,7 +36,7 @@ def curves(material: Material) -> Iterator[Section]:
             "Over sparsity",
             "Lines join the means of a level's seeds, bands are one standard deviation wide on "
             "either side, and small points are single seeds. Dashes and the grey band are dense "
-            "runs from the same weights. A cross at the bottom is a training that diverged. "
+            "runs from the same weights. A cross at the bottom is a training without a number. "
             "Dotted lines are published, not measured here. The axis is that of what is left: "
             "each halving takes the same room.",
             tuple(parts),
@@ -114,5 +114,5 @@ def _words(start: Start) -> str:
             text = f"{kind}: {spread(values)} at {100 * first:.4g} % sparsity"
             if len(known) > 1:
                 text += f", {spread(final)} at {100 * last:.4g} %, over {len(known)} levels"
-        texts.append(f"{text}{f'; {lost} diverged' if lost else ''}.")
+        texts.append(f"{text}{f'; {lost} without a number' if lost else ''}.")
     return " ".join(texts)

@@ -10,7 +10,7 @@ from typing import Any
 
 from lth_core import results
 from lth_core.errors import LTHError, RunError
-from lth_core.imp.directory import REWIND, START, TICKET
+from lth_core.imp.directory import REWIND, START, STUDY, STUDY_DENSE, STUDY_TICKETS, TICKET
 from lth_core.imp.proof import prove
 from lth_core.report.references import Reference
 from lth_core.results import Result
@@ -104,6 +104,7 @@ def collect(places: Sequence[str | Path], references: Iterable[Reference] = ()) 
         if not here and not results.read([place], required=False):
             raise RunError(f"{place} holds neither results ({results.FILE}) nor tickets ({TICKET})")
         tickets = here | tickets
+    tickets = {path: each for path, each in tickets.items() if not _is_copy(path, tickets)}
     found = [_usable(result) for result in results.read(paths, required=False)]
     return Material(paths, tuple(found), tuple(tickets.values()), tuple(references))
 
@@ -116,8 +117,22 @@ def _usable(result: Result) -> Result:
 
 def _ticket_files(place: Path) -> Iterator[Path]:
     for path in sorted(place.rglob("*.safetensors")) if place.is_dir() else ():
+        if path.name == STUDY_DENSE and (path.parent / STUDY).exists():
+            continue
         if path.name == TICKET or (path.name not in (REWIND, START) and _is_ours(path)):
             yield path
+
+
+def _is_copy(path: Path, tickets: Mapping[Path, FoundTicket]) -> bool:
+    """Whether a study has copied a ticket that is here in its own place, too."""
+    if not _in_study(path):
+        return False
+    digest = tickets[path].digest
+    return any(each.digest == digest and not _in_study(other) for other, each in tickets.items())
+
+
+def _in_study(path: Path) -> bool:
+    return path.parent.name == STUDY_TICKETS and (path.parent.parent / STUDY).exists()
 
 
 def _is_ours(path: Path) -> bool:

@@ -13,7 +13,7 @@ from lth_core.report.section import BAD, Cell, Download, Fold, Part, Section, Ta
 from lth_core.results import Result
 from lth_core.statistics import spread
 
-_COLUMNS = ("from", "mask", "level", "sparsity, %", "mean", "± sd", "seeds", "diverged")
+_COLUMNS = ("from", "mask", "level", "sparsity, %", "mean", "± sd", "seeds", "no number")
 _OPEN = 30
 
 
@@ -33,7 +33,8 @@ def numbers(material: Material) -> Iterator[Section]:
         "results",
         "All results",
         "Means and sample standard deviations over seeds; a single seed has no deviation. "
-        "Trainings that diverged are counted, and left out of the mean.",
+        "Trainings that came to no number (they diverged, or found nothing) are counted, and left "
+        "out of the mean.",
         tuple(parts),
     )
 

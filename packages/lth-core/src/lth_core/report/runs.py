@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,7 +57,8 @@ def _trained(places: Sequence[Path]) -> Iterator[Trained]:
 def _title(result: Result) -> str:
     kind = "dense" if result.dense else result.variant or "ticket"
     sparsity = "" if result.dense else f" {100 * result.sparsity:.2f} %"
-    return f"{kind}{sparsity}, {result.metric} {result.value:.4g}"
+    number = "no number" if math.isnan(result.value) else f"{result.metric} {result.value:.4g}"
+    return f"{kind}{sparsity}, {number}"
 
 
 def _kinds(own: list[Trained]) -> list[Trained]:

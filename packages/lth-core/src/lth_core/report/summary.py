@@ -25,7 +25,7 @@ def summary(material: Material) -> Iterator[Section]:
     lost = sum(each.value != each.value for each in found)
     notes = []
     if lost:
-        notes.append(f"{lost} trainings diverged: their numbers are not numbers.")
+        notes.append(f"{lost} results are no number: trainings diverged, or came to nothing.")
     damaged = [ticket.name for ticket in tickets if ticket.problem]
     if damaged:
         notes.append(f"{len(damaged)} tickets cannot be read: {', '.join(damaged)}.")

@@ -129,7 +129,7 @@ def _level(level: Level) -> tuple[str | Cell, ...]:
     return (
         str(level.level),
         percent(level.sparsity),
-        f"{found}, {level.lost} diverged" if level.lost else found,
+        f"{found}, {level.lost} without a number" if level.lost else found,
         f"{level.gain:+.4g}" if level.gain == level.gain else "",
         rule,
         Cell(level.verdict, _LOOKS.get(level.verdict, UNSURE)),
@@ -139,6 +139,8 @@ def _level(level: Level) -> tuple[str | Cell, ...]:
 
 
 def _universal(matches: Sequence[Match]) -> Iterator[Group]:
+    if len({each.family.task for each in matches}) < 2:
+        return
     # A task that is measured twice counts twice: what is universal matches by every measure.
     found = universal([_apart(each) for each in matches])
     if found:

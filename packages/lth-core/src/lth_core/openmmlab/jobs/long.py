@@ -48,7 +48,7 @@ class LongTraining(Job):
         runner = build_runner(cfg, (JobProgressHook(),))
         runner.train()
         metrics: dict[str, float] = runner.metrics.last
-        if not metrics:
+        if not metrics and not runner.metrics.validated:
             raise LTHError(f"{self.config} measured nothing")
         if CHECKPOINT in self.outputs:
             whole = {"save_optimizer": False, "save_param_scheduler": False}
@@ -59,5 +59,7 @@ class LongTraining(Job):
 
     def text(self, outcome: Outcome) -> str:
         """Its first numbers."""
+        if not outcome.metrics:
+            return "no number: the validation came to nothing"
         shown = list(outcome.metrics.items())[:_SHOWN]
         return ", ".join(f"{name} {value:.4g}" for name, value in shown)

@@ -17,19 +17,14 @@ from lth_core.cli.match import facts, show
 from lth_core.errors import LTHError, RunError
 from lth_core.files import write_atomic
 from lth_core.imp import hold
-from lth_core.imp.directory import differences
+from lth_core.imp.directory import STUDY, STUDY_DENSE, STUDY_TICKETS, differences
 from lth_core.matching import Match, match
 from lth_core.openmmlab.jobs import Store, choose_view, clock, default_workers, run_jobs
 from lth_core.openmmlab.launch import load_config
 from lth_core.openmmlab.study.check import Source, check, choose_source, partial_of
-from lth_core.openmmlab.study.entries import find_tickets
+from lth_core.openmmlab.study.entries import Entry, find_tickets
 from lth_core.openmmlab.study.plan import OWNER, Settings, StudyPlan, build_plan, starts
 from lth_core.ticket import Ticket
-
-ABOUT = "study.json"
-"""File in a study's directory: what all of its trainings have in common."""
-
-DENSE_FILE = "dense.safetensors"
 
 
 def run_study(
@@ -60,7 +55,7 @@ def run_study(
     source = choose_source(cfg, settings.weights, entries, settings.parsed)
     dense = check(cfg, source, entries, settings.parsed)
     store = Store(work_dir, OWNER)
-    file = store.root / DENSE_FILE
+    file = store.root / STUDY_DENSE
     found = starts(entries, settings.parsed, source, str(file), partial_of(cfg))
     plan = build_plan(settings, found, source)
     _open(store, settings, source, write=False)
@@ -76,6 +71,7 @@ def run_study(
     with hold(store.root):
         _open(store, settings, source, write=True)
         _write_dense(file, dense)
+        _keep(entries, store)
         _print(console, f"{len(plan.jobs)} trainings; all start from {source.text}")
         workers = jobs or default_workers()
         done, reused = run_jobs(plan, store, list(plan.order), workers, choose_view(console))
@@ -99,7 +95,7 @@ def _open(store: Store, settings: Settings, source: Source, write: bool) -> None
         "options": {key: str(value) for key, value in sorted(settings.options.items())},
         "weights": source.text if source.file is None else store.file_digest(source.file),
     }
-    path = store.root / ABOUT
+    path = store.root / STUDY
     if path.exists():
         try:
             before = json.loads(path.read_text())
@@ -123,6 +119,16 @@ def _write_dense(path: Path, masks: Any) -> None:
     except LTHError:  # not there, or of tickets of another scope
         pass
     ticket.save(path)
+
+
+def _keep(entries: Sequence[Entry], store: Store) -> None:
+    """Copies of the tickets: results can be told where their masks come from wherever they go."""
+    for entry in entries:
+        place = store.root / STUDY_TICKETS / f"{entry.name}.safetensors"
+        content = entry.path.read_bytes()
+        if not place.exists() or place.read_bytes() != content:
+            place.parent.mkdir(exist_ok=True)
+            write_atomic(place, content)
 
 
 def _show_plan(
