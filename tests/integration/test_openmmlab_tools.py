@@ -82,7 +82,7 @@ def test_trained_tested_and_used(
     checkpoint = train(family, tmp_path, *scaled) / family.checkpoints[0]
     check_exact(checkpoint, masks)
     recorded = results.read([tmp_path])
-    assert {(r.run, r.level, r.sparsity) for r in recorded} == {(".", 1, masks.sparsity)}
+    assert {(r.run, r.level, r.sparsity) for r in recorded} == {(".", 10, masks.sparsity)}
     groups = torch.load(checkpoint, weights_only=True)["optimizer"]["param_groups"]
     assert [g["initial_lr"] for g in groups] == pytest.approx([RATES[name]] * len(groups))
 
