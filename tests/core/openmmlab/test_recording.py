@@ -381,7 +381,8 @@ def test_churn_is_what_a_prune_has_changed(tmp_path: Path) -> None:
 
 
 def test_tensorboard_shows_them_too(ticket: Path, tmp_path: Path) -> None:
-    reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    from tensorboard.backend.event_processing import event_accumulator as reader
+
     backends = [{"type": "LocalVisBackend"}, {"type": "TensorboardVisBackend"}]
     visualizer = {"type": "Visualizer", "vis_backends": backends}
     train(tmp_path, ticket={"path": str(ticket)}, default_hooks=LOGGING, visualizer=visualizer)
@@ -399,7 +400,6 @@ def test_tensorboard_shows_them_too(ticket: Path, tmp_path: Path) -> None:
 def test_wandb_is_given_them_without_a_network(
     ticket: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("wandb")
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
     visualizer = {"type": "Visualizer", "vis_backends": [{"type": "WandbVisBackend"}]}
@@ -411,7 +411,8 @@ def test_wandb_is_given_them_without_a_network(
 
 
 def test_a_chain_shows_its_levels_in_one_place(tmp_path: Path) -> None:
-    reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    from tensorboard.backend.event_processing import event_accumulator as reader
+
     backends = [{"type": "LocalVisBackend"}, {"type": "TensorboardVisBackend"}]
     visualizer = {"type": "Visualizer", "vis_backends": backends}
     for _ in range(2):  # what is finished is not shown again
