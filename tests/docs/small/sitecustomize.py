@@ -57,7 +57,7 @@ def _narrow(model: dict) -> bool:
         return False
     for part in _parts(model):
         for key, value in list(part.items()):
-            if key.endswith(("channels", "_features")):
+            if key.endswith(("channels", "_features", "feat_dim")):
                 part[key] = _divided(value)
             elif key == "num_groups":
                 part[key] = min(value, 4)

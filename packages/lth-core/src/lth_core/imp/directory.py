@@ -40,9 +40,29 @@ STUDY = "study.json"
 STUDY_DENSE, STUDY_TICKETS = "dense.safetensors", "tickets"
 """In a study's directory: a ticket that prunes nothing, and copies of those it trains from."""
 
+CONNECTIVITY = "connectivity.json"
+"""What ``lth connectivity`` has measured in a directory."""
+
+_HOLDS = {SETTINGS: "rounds of pruning", STUDY: "a study", CONNECTIVITY: "runs of lth connectivity"}
+
 START, CARRIED_STATE = "start.safetensors", "carried.pth"
 ONE_SHOT = "one_shot"
 LOCK = ".lock"
+
+
+def reject_others(directory: Path, own: str) -> None:
+    """Refuses a directory that something else is kept in: their results would mix.
+
+    Args:
+        directory: To write to.
+        own: File that marks what it may hold.
+
+    Raises:
+        RunError: Saying what it holds.
+    """
+    for marker, what in _HOLDS.items():
+        if marker != own and (directory / marker).exists():
+            raise RunError(f"{directory} holds {what}; use another --work-dir")
 
 
 def one_shot_path(directory: Path, index: int) -> Path:

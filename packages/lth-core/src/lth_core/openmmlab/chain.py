@@ -18,7 +18,13 @@ from torch import Tensor, nn
 from lth_core.analysis import similarity
 from lth_core.errors import ConfigError
 from lth_core.imp import IMPSettings, Level, LevelResult, Point, Trained, run_imp
-from lth_core.imp.directory import TICKET, level_directory, stored_settings
+from lth_core.imp.directory import (
+    SETTINGS,
+    TICKET,
+    level_directory,
+    reject_others,
+    stored_settings,
+)
 from lth_core.masks import MaskSet
 from lth_core.openmmlab.levels import BeginAgain, LevelHook, hand_over
 from lth_core.openmmlab.models import build_model
@@ -60,6 +66,7 @@ class IMPChain:
         Raises:
             LTHError: If the directory is in use, belongs to another config, or is damaged.
         """
+        reject_others(self.work_dir, SETTINGS)
         _fix_seed(self.cfg, self.work_dir)
         config = {k: v for k, v in self.cfg.to_dict().items() if k not in _UNRELATED}
         return run_imp(

@@ -21,6 +21,7 @@ from lth_core.analysis.connectivity import Connectivity
 from lth_core.errors import ConfigError, RunError
 from lth_core.files import write_atomic
 from lth_core.imp import hold
+from lth_core.imp.directory import CONNECTIVITY, reject_others
 from lth_core.openmmlab.hooks import TicketHook
 from lth_core.openmmlab.jobs import (
     CHECKPOINT,
@@ -38,10 +39,11 @@ from lth_core.openmmlab.jobs.training import Progress
 from lth_core.openmmlab.launch import build_runner, load_config
 from lth_core.openmmlab.line import connect
 from lth_core.openmmlab.settings import KEEP
+from lth_core.ticket import Ticket
 from lth_core.weights import snapshot
 
 OWNER = "lth connectivity"
-JSON, SVG, START = "connectivity.json", "connectivity.svg", "start.pth"
+JSON, SVG, START = CONNECTIVITY, "connectivity.svg", "start.pth"
 GUESS = 60.0
 
 
@@ -259,8 +261,11 @@ def run_connectivity(
     for path in settings.runs:
         if not Path(path).is_file():
             raise ConfigError(f"checkpoint {path} does not exist")
+    if settings.ticket is not None:
+        Ticket.load(settings.ticket)
     plan = build_plan(settings)
     store = Store(work_dir, OWNER)
+    reject_others(store.root, CONNECTIVITY)
     try:
         store.root.mkdir(parents=True, exist_ok=True)
     except OSError as problem:

@@ -18,6 +18,7 @@ from lth_core.errors import ConfigError, LTHError
 from lth_core.openmmlab.compat import processes
 from lth_core.openmmlab.preflight import check_files
 from lth_core.openmmlab.runner import LTHRunner
+from lth_core.openmmlab.unknown import reject_misspelt_options
 
 _OF_TESTS = ("test_dataloader", "test_cfg", "test_evaluator")
 
@@ -37,6 +38,7 @@ def load_config(path: str, options: dict | None = None) -> Config:
         else:
             cfg = Config.fromfile(file or path)
         if options:
+            reject_misspelt_options(cfg, options)
             cfg.merge_from_dict(options)
     except LTHError:
         raise

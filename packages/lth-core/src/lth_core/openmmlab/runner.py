@@ -37,6 +37,7 @@ from lth_core.openmmlab.resuming import (
 )
 from lth_core.openmmlab.sampling import end_workers, seed_loader
 from lth_core.openmmlab.settings import parse_imp, parse_record, parse_ticket
+from lth_core.openmmlab.unknown import named
 
 KEYS = ("ticket", "imp", "record")
 _COUNTER = itertools.count()
@@ -104,7 +105,8 @@ class LTHRunner(Runner):
         cfg.experiment_name = f"{cfg.get('experiment_name') or name}_{next(_COUNTER)}"
         if isinstance(cfg.get("visualizer"), dict):
             cfg.visualizer.name = cfg.experiment_name
-        runner = super().from_cfg(cfg)
+        with named():
+            runner = super().from_cfg(cfg)
         runner.missing = missing
         runner.metrics, clock = LastMetrics(), ClockHook()
         own = (PlainCheckpointHook(), StreamsHook(), *hooks, runner.metrics, clock, ResumeHook())
@@ -157,12 +159,14 @@ class LTHRunner(Runner):
         Afterwards, also after an error, no worker of a data loader is left.
 
         Raises:
-            ConfigError: If the ticket, or what its survivors start from, is missing.
+            ConfigError: If the ticket, or what its survivors start from, is missing, or the config
+                names something that OpenMMLab does not know.
         """
         if self.missing:
             raise ConfigError("\n".join(self.missing))
         try:
-            model = super().train()
+            with named():
+                model = super().train()
         finally:
             for loop in (self._train_loop, self._val_loop):
                 end_workers(loop)

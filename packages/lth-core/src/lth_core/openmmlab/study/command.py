@@ -17,7 +17,7 @@ from lth_core.cli.match import facts, show
 from lth_core.errors import LTHError, RunError
 from lth_core.files import write_atomic
 from lth_core.imp import hold
-from lth_core.imp.directory import STUDY, STUDY_DENSE, STUDY_TICKETS, differences
+from lth_core.imp.directory import STUDY, STUDY_DENSE, STUDY_TICKETS, differences, reject_others
 from lth_core.matching import Match, match
 from lth_core.openmmlab.jobs import Store, choose_view, clock, default_workers, run_jobs
 from lth_core.openmmlab.launch import load_config
@@ -95,6 +95,7 @@ def _open(store: Store, settings: Settings, source: Source, write: bool) -> None
         "options": {key: str(value) for key, value in sorted(settings.options.items())},
         "weights": source.text if source.file is None else store.file_digest(source.file),
     }
+    reject_others(store.root, STUDY)
     path = store.root / STUDY
     if path.exists():
         try:

@@ -1,0 +1,56 @@
+"""Names that OpenMMLab does not know, and directories of something else, are told at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lth_core.errors import ConfigError, RunError
+from lth_core.imp.directory import STUDY
+from lth_core.openmmlab import LTHRunner
+from lth_core.openmmlab.launch import load_config
+from lth_core.openmmlab.unknown import named
+
+from .toy import toy_config
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("train_cfg.max_epoch", 1, "EpochBasedTrainLoop a setting 'max_epoch'.*'max_epochs'"),
+        ("optim_wrapper.optimizer.learning", 1, "SGD a setting 'learning'"),
+        ("model.type", "ToyClasifier", "type 'ToyClasifier', .*did you mean 'ToyClassifier'"),
+        ("val_evaluator.type", "Zzz", "type 'Zzz', .*custom_imports"),
+    ],
+)
+def test_a_wrong_name_is_one_line(key: str, value: Any, message: str, tmp_path: Path) -> None:
+    cfg = toy_config(tmp_path)
+    cfg.merge_from_dict({key: value})
+    with pytest.raises(ConfigError, match=message) as raised:
+        LTHRunner.from_cfg(cfg).train()
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("error", [TypeError("f() got an unexpected keyword argument 'x'"),
+                                   KeyError("'A is not in the B registry'")])  # fmt: skip
+def test_errors_of_other_code_stay_what_they_are(error: Exception) -> None:
+    with pytest.raises(type(error)), named():
+        raise error
+
+
+def test_a_misspelt_option_is_refused_and_a_new_one_is_not(tmp_path: Path) -> None:
+    (tmp_path / "c.py").write_text("train_dataloader = dict(batch_size=2)\n")
+    path = str(tmp_path / "c.py")
+    with pytest.raises(ConfigError, match="no 'train_dataloder'; did you mean 'train_dataloader'"):
+        load_config(path, {"train_dataloder.batch_size": 1})
+    cfg = load_config(path, {"val_dataloader.batch_size": 1, "train_dataloader.batch_size": 3})
+    assert (cfg.val_dataloader.batch_size, cfg.train_dataloader.batch_size) == (1, 3)
+
+
+def test_rounds_do_not_go_into_a_studys_directory(tmp_path: Path) -> None:
+    (tmp_path / STUDY).write_text("{}")
+    cfg = toy_config(tmp_path, imp={"rounds": 1, "amount": 0.5, "rewind": "init"})
+    with pytest.raises(RunError, match="holds a study; use another --work-dir"):
+        LTHRunner.from_cfg(cfg).train()
+    assert [path.name for path in tmp_path.iterdir()] == [STUDY]
