@@ -198,6 +198,7 @@ def make_table(
     lines: Iterable[tuple[str, str, str]],
     titles: Mapping[str, str],
     levels: Sequence[int],
+    names: Mapping[str, str] = NAMES,
 ) -> list[list[str]]:
     """Lines of a table: weights, mask, and cells for dense and each level.
 
@@ -208,6 +209,7 @@ def make_table(
         lines: Task, weights and mask of each; see :class:`study_claims.Row`.
         titles: What weights are called.
         levels: Those that have a cell.
+        names: What masks are called.
     """
     table, seen = [], set()
     for task, weights, mask in lines:
@@ -216,7 +218,7 @@ def make_table(
         if weights in seen:
             cells[0] = ""
         seen.add(weights)
-        table.append([titles[weights], NAMES.get(mask) or LOOKS[mask][0], *cells])
+        table.append([titles[weights], names.get(mask) or LOOKS[mask][0], *cells])
     return table
 
 
