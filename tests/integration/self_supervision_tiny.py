@@ -7,7 +7,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tools" / "studies"))
 
-from lth_core.openmmlab.launch import guarded
+from lth_core.cli.exits import guarded
 from self_supervision import STUDY
 from self_supervision_plan import Settings
 

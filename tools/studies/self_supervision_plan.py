@@ -26,6 +26,7 @@ from study_plan import (
     imp,
     make_plan,
     place,
+    record,
     sparsity_text,
     tickets,
 )
@@ -80,10 +81,10 @@ class Settings(StudySettings):
     fine-tuned.
     """
 
-    rounds: int = 24
+    rounds: int = 20
     amount: float = 0.2
-    levels: tuple[int, ...] = (4, 8, 12, 16, 20, 24)
-    variant_levels: tuple[int, ...] = (4, 8, 12, 16, 20)
+    levels: tuple[int, ...] = (4, 8, 12, 16, 20)
+    variant_levels: tuple[int, ...] = (4, 8, 12, 16)
     imp_epochs: int = 10
 
 
@@ -136,7 +137,12 @@ def _chain(
         path=place(seed, name),
         title=f"seed {seed} · pruning · {what}",
         config=PRUNING[pruning].config,
-        options={"train_cfg.max_epochs": epochs, **options, **common(settings, stage, seed)},
+        options={
+            "train_cfg.max_epochs": epochs,
+            **options,
+            **record(f"{stage} {name}", name, WINNING),
+            **common(settings, stage, seed),
+        },
         files={},
         outputs=(*tickets(settings), *_finals(settings), REWIND),
         seconds=SECONDS[pruning],
@@ -147,7 +153,8 @@ def _chain(
 
 def _on_labels(settings: Settings, seed: int, start: Start, chain: str) -> Job:
     """Trains a mask on labels: from the early weights of its chain, or from fresh ones."""
-    options = common(settings, "labels", seed)
+    mask = WINNING if start.mask == REINIT else start.mask
+    options = record("labels", start.weights, mask) | common(settings, "labels", seed)
     if start.mask != WINNING:
         options |= {"ticket.weights": "reinit", "ticket.seed": seed}
     if start.mask == RANDOM:
@@ -194,7 +201,7 @@ def _fine_tuning(settings: Settings, seed: int, start: Start) -> Job:
         title=f"seed {seed} · other digits · {PRUNING[start.weights].title} "
         f"{sparsity_text(start.level, settings.amount)}",
         config=OTHER,
-        options=common(settings, "other", seed),
+        options=record("other", start.weights, start.mask) | common(settings, "other", seed),
         files={
             "ticket.path": (chain, f"{level}/ticket.safetensors"),
             "ticket.weights": (chain, f"{level}/{CHECKPOINT}"),
@@ -218,6 +225,7 @@ def _later(settings: Settings, seed: int, name: str) -> Job:
         config=OTHER,
         options={
             **options,
+            **record("other", name, PRUNED_LATER),
             # The backbone alone: the head of another task is no start for this one.
             "model.backbone.init_cfg.type": "Pretrained",
             "model.backbone.init_cfg.prefix": "backbone.",
