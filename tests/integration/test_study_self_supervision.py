@@ -20,8 +20,8 @@ from integration.self_supervision_tiny import TINY
 from self_supervision_claims import FEATURES, FINE_TUNING, ON_LABELS, ZEROS, judge  # isort: skip
 from self_supervision_features import linear_accuracy  # isort: skip
 from self_supervision_plan import (  # isort: skip
-    CLOCKS, FINE_TUNED, PRE_PRUNED, PRUNED_LATER, PRUNING, RANDOM, REWIND_AT, SELF_SUPERVISED,
-    WINNING, Settings, build_plan,
+    CLOCKS, DEPTHS, FINE_TUNED, LAYER_WISE, PRE_PRUNED, PRUNED_LATER, PRUNING, RANDOM,
+    REWIND_AT, SELF_SUPERVISED, WINNING, Settings, build_plan, up_to,
 )  # fmt: skip
 from study_claims import FAILS, HOLDS, UNDECIDED, Row  # isort: skip
 from study_plan import DENSE, NONE, REINIT  # isort: skip
@@ -38,6 +38,7 @@ def world(effect: Effect) -> list[Row]:
     """A study's rows: 50, half a point more for each seed, and the effect."""
     chain = tuple(range(1, FULL.rounds + 1))
     kinds = [(ON_LABELS, NONE, RANDOM, FULL.levels), (ZEROS, "labels", DENSE, (0,))]
+    kinds += [(ON_LABELS, n, up_to(last), (FULL.deep,)) for n in LAYER_WISE for last in DEPTHS]
     kinds += [(ON_LABELS, clock, WINNING, FULL.levels) for clock in OTHER_CLOCKS]
     for name in PRUNING:
         kinds += [(ON_LABELS, name, DENSE, (0,)), (FEATURES, name, DENSE, (0,))]
@@ -58,8 +59,8 @@ def world(effect: Effect) -> list[Row]:
 
 def verdicts(effect: Effect) -> dict[str, str]:
     found = judge(world(effect), FULL)
-    # 7 of masks, 7 with fresh weights, 3 of few labels, 8 of features, 2, 3 clocks, 1 of zeros.
-    assert len({each.claim for each in found}) == len(found) == 31
+    # 7 of masks, 7 with fresh weights, 3 of few labels, 1, 8 of features, 2, 3 clocks, 1 of zeros.
+    assert len({each.claim for each in found}) == len(found) == 32
     return {each.claim: each.verdict for each in found}
 
 
@@ -81,6 +82,8 @@ def test_a_world_as_the_paper_found_it() -> None:
             return 30.0
         if weights in OTHER_CLOCKS or mask == REINIT:
             return -1.0
+        if mask.startswith("up_to"):
+            return 1.0
         return -9.0 if mask == RANDOM else rank.get(weights, 6.0)
 
     assert set(verdicts(effect).values()) == {HOLDS}
@@ -96,6 +99,8 @@ def test_a_world_that_contradicts_the_paper() -> None:
             return -5.0 if mask == PRE_PRUNED else 0.0
         if task == ZEROS:
             return -40.0
+        if mask.startswith("up_to"):
+            return 30.0 if weights == "labels" else 0.0
         if mask == REINIT:
             return 9.0 if weights == "labels" else 20.0
         return 9.0 if mask == RANDOM or weights in OTHER_CLOCKS else rank.get(weights, 5.0)
@@ -106,15 +111,16 @@ def test_a_world_that_contradicts_the_paper() -> None:
 def test_seeds_differ_in_everything_that_is_drawn() -> None:
     jobs = list(build_plan(FULL).jobs.values())
     levels, tuned = len(FULL.levels), len(FULL.variant_levels)
-    # Chains and features; clocks; winning with dense, and fresh; random and clocks; fine-tuning.
-    each = 2 * 6 + 3 + 6 * (2 * levels + 1) + 4 * levels + 2 * (1 + tuned)
+    # Chains and features; clocks; layer-wise; winning with dense, and fresh; random and clocks;
+    # fine-tuning.
+    each = 2 * 6 + 3 + 2 * len(DEPTHS) + 6 * (2 * levels + 1) + 4 * levels + 2 * (1 + tuned)
     assert len(jobs) == 3 * each
     for job in jobs:
         seed = int(job.path[0].removeprefix("seed_"))
         drawn = [job.options.get("randomness.seed", job.options.get("seed"))]
         drawn += [job.options["imp"]["seed"]] if "imp" in job.options else []
         drawn += [job.options["ticket.seed"]] if "ticket.seed" in job.options else []
-        drawn += [v["seed"]] if (v := job.options.get("ticket.variant")) else []
+        drawn += [v["seed"]] if "seed" in (v := job.options.get("ticket.variant", {})) else []
         assert set(drawn) == {seed}, job.name
         assert all(f"/seed_{seed}/" in name for name in job.needs)
 
@@ -160,7 +166,8 @@ def test_study_from_end_to_end(tmp_path: Path) -> None:
         ]  # fmt: skip
         accuracy = results[name].metrics["accuracy/top1"]
         assert float(row["value"]) == pytest.approx(accuracy, abs=1e-5)
-        assert float(row["sparsity"]) == pytest.approx(0.2 * start.level, abs=1e-4)
+        if not mask.startswith("up_to"):
+            assert float(row["sparsity"]) == pytest.approx(0.2 * start.level, abs=1e-4)
     for name in SELF_SUPERVISED:
         # The stem is pruned too.
         masks = torch.load(root / f"prune/seed_0/{name}/level_01/{CHECKPOINT}", weights_only=False)[

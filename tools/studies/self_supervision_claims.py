@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from lth_core.statistics import Interval
+from lth_core.statistics import Interval, spread
 from self_supervision_plan import (
     CLOCKS,
+    DEPTHS,
     FINE_TUNED,
+    LAYER_WISE,
     PRE_PRUNED,
     PRUNED_LATER,
     PRUNING,
@@ -17,6 +19,7 @@ from self_supervision_plan import (
     SELF_SUPERVISED,
     WINNING,
     Settings,
+    up_to,
 )
 from study_claims import (
     NOT_IN_PAPER,
@@ -26,6 +29,8 @@ from study_claims import (
     Verdict,
     at_least,
     greater,
+    interval_text,
+    paired,
     spread_text,
     within,
 )
@@ -48,6 +53,7 @@ def judge(rows: Sequence[Row], settings: Settings) -> list[Verdict]:
         *court.masks(),
         *court.fresh(),
         *court.few_labels(),
+        *court.depth(),
         *court.features(),
         *court.fine_tuning(),
         *court.clocks(),
@@ -126,6 +132,29 @@ class _Court(Court):
                 (worse, WINNING),
             )
             for better, worse in pairs
+        ]
+
+    def depth(self) -> list[Verdict]:
+        """Tickets pruned up to a part of the network (Figs. 4 and 9)."""
+        level = self.settings.deep
+        better, worse = LAYER_WISE
+
+        def gap(mask: str) -> dict[int, float]:
+            one, other = (self.numbers.at(ON_LABELS, name, mask, level) for name in LAYER_WISE)
+            return {seed: one[seed] - other[seed] for seed in one}
+
+        difference = paired({0: gap(WINNING)}, {0: gap(up_to(DEPTHS[0]))})
+        gaps = ", ".join(
+            f"{spread(list(gap(mask).values())).mean:+.1f} {where}"
+            for where, mask in (*((d, up_to(d)) for d in DEPTHS), ("all", WINNING))
+        )
+        here = f"{interval_text(difference)} points; gaps up to: {gaps}".replace("-", "−")
+        claim = (
+            f"the gap between {PRUNING[better].title} and {PRUNING[worse].title} is larger where "
+            f"all is pruned than where {DEPTHS[0]} alone is, at {self.percent(level)}"
+        )
+        return [
+            Verdict("tickets layer by layer", claim, "grows (Fig. 4)", here, greater(difference))
         ]
 
     def features(self) -> list[Verdict]:

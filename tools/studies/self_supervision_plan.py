@@ -69,6 +69,11 @@ On all labels an epoch is ten updates of 50 images, a tenth of the training.
 
 WINNING, RANDOM = "winning", "random"
 PRE_PRUNED, PRUNED_LATER = "pre_pruned", "pruned_later"
+DEPTHS = ("conv1", "layer1", "layer2", "layer3")
+"""How far into the network layer-wise tickets are pruned (Figs. 4 and 9), beside the whole."""
+LAYER_WISE = ("labels", "rotnet")
+"""Pruning tasks whose tickets are trained layer-wise."""
+
 FINE_TUNED = ("rotnet", "exemplar")
 """Pruning tasks whose networks are trained on the other task (Fig. 2)."""
 
@@ -87,6 +92,16 @@ class Settings(StudySettings):
     variant_levels: tuple[int, ...] = (4, 8, 12, 16)
     imp_epochs: int = 10
 
+    @property
+    def deep(self) -> int:
+        """The level of layer-wise tickets: the last but one, if there are two."""
+        return self.levels[-2:][0]
+
+
+def up_to(last: str) -> str:
+    """The mask that is pruned up to a part of the network."""
+    return f"up_to_{last}"
+
 
 def build_plan(settings: Settings) -> StudyPlan:
     """The jobs of the study."""
@@ -104,6 +119,10 @@ def _of_seed(settings: Settings, seed: int) -> Iterator[tuple[Job, Start | None]
         for mask in (WINNING, REINIT):
             for level in (0, *settings.levels) if mask == WINNING else settings.levels:
                 start = Start(name, mask, level)
+                yield _on_labels(settings, seed, start, f"prune/seed_{seed}/{name}"), start
+        if name in LAYER_WISE:
+            for last in DEPTHS:
+                start = Start(name, up_to(last), settings.deep)
                 yield _on_labels(settings, seed, start, f"prune/seed_{seed}/{name}"), start
     for level in settings.levels:
         start = Start(NONE, RANDOM, level)
@@ -153,9 +172,15 @@ def _chain(
 
 def _on_labels(settings: Settings, seed: int, start: Start, chain: str) -> Job:
     """Trains a mask on labels: from the early weights of its chain, or from fresh ones."""
-    mask = WINNING if start.mask == REINIT else start.mask
+    mask = RANDOM if start.mask == RANDOM else WINNING
     options = record("labels", start.weights, mask) | common(settings, "labels", seed)
-    if start.mask != WINNING:
+    files = {"ticket.path": (chain, f"level_{start.level:02d}/ticket.safetensors")}
+    for last in DEPTHS:
+        if start.mask == up_to(last):
+            options["ticket.variant"] = {"type": "up_to", "last": last}
+            # What is kept behind it has no values in the ticket.
+            files["ticket.weights"] = (chain, REWIND)
+    if start.mask in (REINIT, RANDOM):
         options |= {"ticket.weights": "reinit", "ticket.seed": seed}
     if start.mask == RANDOM:
         options["ticket.variant"] = {"type": "random", "match": "global", "seed": seed}
@@ -167,7 +192,7 @@ def _on_labels(settings: Settings, seed: int, start: Start, chain: str) -> Job:
         f"{sparsity_text(start.level, settings.amount)}",
         config=LABELS,
         options={"train_cfg.max_epochs": settings.imp_epochs, **options},
-        files={"ticket.path": (chain, f"level_{start.level:02d}/ticket.safetensors")},
+        files=files,
         outputs=(CHECKPOINT,),
         seconds=4,
         like="labels",

@@ -10,7 +10,9 @@ from self_supervision_claims import FEATURES, FINE_TUNING, ON_LABELS, ZEROS, jud
 from self_supervision_features import METRIC
 from self_supervision_plan import (
     CLOCKS,
+    DEPTHS,
     FINE_TUNED,
+    LAYER_WISE,
     PRE_PRUNED,
     PRUNED_LATER,
     PRUNING,
@@ -18,9 +20,10 @@ from self_supervision_plan import (
     REWIND_AT,
     WINNING,
     Settings,
+    up_to,
 )
 from study_claims import OWN, Numbers, Row
-from study_plan import ACCURACY, DENSE, NONE, REINIT, Start, StudyPlan
+from study_plan import ACCURACY, DENSE, NONE, REINIT, Start, StudyPlan, sparsity_text
 from study_report import (
     Kind,
     Run,
@@ -33,13 +36,15 @@ from study_report import (
     write,
 )
 
-MASKS = (DENSE, WINNING, REINIT, RANDOM, PRE_PRUNED, PRUNED_LATER)
+LAYERS = tuple(up_to(last) for last in DEPTHS)
+MASKS = (DENSE, WINNING, REINIT, RANDOM, *LAYERS, PRE_PRUNED, PRUNED_LATER)
 NAMES = {
     WINNING: "early weights",
     REINIT: "fresh weights",
     RANDOM: "random mask, fresh weights",
     PRE_PRUNED: "pruned in pre-training",
     PRUNED_LATER: "pruned on the task",
+    **{up_to(last): f"up to {last}" for last in DEPTHS},
 }
 LOOKS = {
     "labels": ("#0072b2", "o-"),
@@ -98,6 +103,11 @@ def report(run: Run, store: Store) -> None:
         curves(numbers, run.settings),
         "self_supervision.md.j2",
         lines=table(on_labels, run.settings.levels),
+        layers=table(
+            [(ON_LABELS, name, mask) for name in LAYER_WISE for mask in (*LAYERS, WINNING)],
+            (run.settings.deep,),
+        ),
+        deep=sparsity_text(run.settings.deep, run.settings.amount),
         features=table([(FEATURES, name, WINNING) for name in PRUNING], run.settings.levels),
         tuned=table(
             [

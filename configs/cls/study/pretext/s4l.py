@@ -4,7 +4,7 @@ _base_ = './rotnet.py'
 model = dict(
     head=dict(
         _delete_=True,
-        type='MultiTaskHead',
+        type='WholeBatchMultiTaskHead',
         task_heads=dict(
             label=dict(type='LinearClsHead', num_classes=4),
             rotation=dict(type='LinearClsHead', num_classes=4)),
