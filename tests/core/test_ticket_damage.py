@@ -282,5 +282,5 @@ def test_no_file_empty_file_and_directory(tmp_path):
     (tmp_path / "empty").touch()
     with pytest.raises(TicketError, match="is not a ticket"):
         lth.Ticket.load(tmp_path / "empty")
-    with pytest.raises(TicketError, match="Is a directory"):
+    with pytest.raises(TicketError, match="is a directory"):
         lth.Ticket.load(tmp_path)

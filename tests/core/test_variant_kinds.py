@@ -194,7 +194,7 @@ def test_random_keeps_to_what_training_left(tmp_path):
 
 def test_random_among_a_file_that_does_not_do_says_which(tmp_path):
     masks = random_masks(Backbone(), 0.2)
-    with pytest.raises(CheckpointError, match=r"absent\.pth do not exist"):
+    with pytest.raises(CheckpointError, match=r"absent\.pth does not exist"):
         derive(masks, "random", among=str(tmp_path / "absent.pth"))
     torch.save(Backbone(8).state_dict(), tmp_path / "wide.pth")
     with pytest.raises(MaskError, match=r"wide\.pth: .*is \(8, 8, 3, 3\), not \(4, 4, 3, 3\)"):

@@ -58,6 +58,12 @@ def simclr_chain(place: Path) -> None:
     _ticket(place, "weights/resnet50-1x.pth", 5, "work_dirs/simclr/level_05/ticket.safetensors")
 
 
+def a_level(place: Path) -> None:
+    """One level's ticket, by itself."""
+    moco(place)
+    _ticket(place, "moco_v2_800ep_pretrain.pth.tar", 5, "level_05/ticket.safetensors")
+
+
 def transfer_chains(place: Path) -> None:
     """The levels of a chain on MoCo, and three of one on CIFAR-100."""
     tickets(place)

@@ -37,6 +37,7 @@ KNOWN = {
         (has.moco, has.birds, has.pets, has.fields, has.leaves), check=left.new_task
     ),
     "docs/detection.md": Page((has.tickets, has.voc, has.my_detector), long=True),
+    "docs/config-keys.md": Page((has.a_level,)),
     "docs/imp-configs.md": Page(
         (has.weights, has.imagenet, has.cifar, has.simclr_chain), long=True
     ),

@@ -115,7 +115,7 @@ def test_the_command(ticket: Path, config: Path, capsys: pytest.CaptureFixture[s
         ("weights.pth", "32", "--shape is 32; give height and width"),
         ("weights.pth", "32 32", "has no masks: it was not trained from a ticket"),
         ("nowhere.safetensors", "32 32", "nowhere.safetensors"),
-        ("nowhere.pth", "32 32", "do not exist"),
+        ("nowhere.pth", "32 32", "does not exist"),
         ("other.safetensors", "32 32", "the masks do not fit"),
         ("ticket.safetensors", "1 32 32", "cannot be run on a picture of 1 x 32 x 32"),
     ],
