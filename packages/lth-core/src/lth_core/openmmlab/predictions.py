@@ -6,6 +6,7 @@ import contextlib
 import copy
 import io
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,7 +145,7 @@ def _artist(sample: BaseDataElement, metainfo: Mapping[str, Any]) -> _Artist:
     raise ConfigError("its test images come without truth that could be drawn")
 
 
-class _Artist:
+class _Artist(ABC):
     """Draws one task's truth and predictions.
 
     Args:
@@ -171,11 +172,11 @@ class _Artist:
         _, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 88])
         return Drawn(data.tobytes(), text, self.plain)
 
+    @abstractmethod
     def paint(
         self, image: np.ndarray, sample: BaseDataElement, truth: bool
     ) -> tuple[np.ndarray, str]:
         """Draws on an RGB image, and says what."""
-        raise NotImplementedError
 
     def name(self, label: int) -> str:
         """Of a class."""
