@@ -3,6 +3,7 @@
 import lth_core.openmmlab  # noqa: F401  # first: mmpretrain needs what it installs
 
 from lth_cls import (
+    adversarial,
     best_epoch,
     contrastive,
     datasets,
@@ -14,6 +15,7 @@ from lth_cls import (
 )
 
 __all__ = [
+    "adversarial",
     "best_epoch",
     "contrastive",
     "datasets",

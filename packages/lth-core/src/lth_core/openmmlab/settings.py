@@ -108,7 +108,7 @@ def parse_record(value: Any) -> RecordSettings:
     return (
         RecordSettings()
         if value is None
-        else _strict(RecordSettings, _plain(value, "record"), "record")
+        else strict(RecordSettings, plain(value, "record"), "record")
     )
 
 
@@ -118,16 +118,16 @@ def parse_ticket(value: Any) -> TicketSettings:
     Raises:
         ConfigError: If it is not a dict, or has unknown, missing or malformed fields.
     """
-    value = _plain(value, "ticket")
+    value = plain(value, "ticket")
     variant = value.get("variant")
     if isinstance(variant, str):
         value["variant"] = _variant(variant, {})
     elif variant is not None:
-        settings = _plain(variant, "ticket.variant")
+        settings = plain(variant, "ticket.variant")
         if "type" not in settings:
             raise ConfigError("ticket.variant needs the field 'type'")
         value["variant"] = _variant(settings.pop("type"), settings)
-    return _strict(TicketSettings, value, "ticket")
+    return strict(TicketSettings, value, "ticket")
 
 
 def _variant(name: Any, settings: Mapping[str, Any]) -> Variant:
@@ -143,28 +143,38 @@ def parse_imp(value: Any) -> IMPSettings:
     Raises:
         ConfigError: If it is not a dict, or has unknown, missing or malformed fields.
     """
-    value = _plain(value, "imp")
+    value = plain(value, "imp")
     preset = value.pop("preset", None)
     for name in ("kinds", "carry", "keep"):
         if isinstance(value.get(name), list):
             value[name] = tuple(value[name])
-    return _strict(IMPSettings, ({} if preset is None else preset_fields(preset)) | value, "imp")
+    return strict(IMPSettings, ({} if preset is None else preset_fields(preset)) | value, "imp")
 
 
-def _plain(value: Any, key: str) -> dict[str, Any]:
+def plain(value: Any, key: str) -> dict[str, Any]:
+    """The fields of a dict in a config, without the scope that mmengine may have put there.
+
+    Raises:
+        ConfigError: If it is not a dict; ``key`` is its name for the reader.
+    """
     if not isinstance(value, Mapping):
         raise ConfigError(f"{key} is {value!r}; it must be a dict, as in {key} = dict(...)")
     return {name: item for name, item in value.items() if name != "_scope_"}
 
 
-def _strict(kind: type[Settings], value: dict[str, Any], key: str) -> Settings:
-    known = [f.name for f in fields(kind)]  # type: ignore[arg-type]
+def strict(kind: type[Settings], value: Mapping[str, Any], key: str) -> Settings:
+    """A dataclass made from the fields of a config.
+
+    Raises:
+        ConfigError: If a field is unknown or missing; ``key`` is the dict's name for the reader.
+    """
+    known = [f.name for f in fields(kind) if f.init]  # type: ignore[arg-type]
     for name in value:
         if name not in known:
             guess = difflib.get_close_matches(str(name), known, n=1)
             hint = f"did you mean {guess[0]!r}? " if guess else ""
             raise ConfigError(f"{key} has no field {name!r}; {hint}known: {', '.join(known)}")
     for f in fields(kind):  # type: ignore[arg-type]
-        if f.default is MISSING and f.default_factory is MISSING and f.name not in value:
+        if f.init and f.default is MISSING and f.default_factory is MISSING and f.name not in value:
             raise ConfigError(f"{key} needs the field {f.name!r}")
     return kind(**value)
