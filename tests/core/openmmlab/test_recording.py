@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import lth_core as lth
 import pandas as pd
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from lth_core import results
 from lth_core.cli.main import main
 from lth_core.errors import ConfigError
@@ -23,7 +26,7 @@ from lth_core.openmmlab.naming import (
     task_of,
     variant_name,
 )
-from lth_core.openmmlab.recording import record
+from lth_core.openmmlab.recording import record, restore, results_of
 from lth_core.openmmlab.settings import RecordSettings, parse_imp
 from lth_core.results import Result
 from lth_core.variant_kinds import make_variant
@@ -144,6 +147,38 @@ def test_a_level_whose_line_a_kill_has_kept_back_is_written_later(tmp_path: Path
     )
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_a_chains_file_is_put_right_wherever_it_is_damaged(
+    tmp_path: Path, data: st.DataObject
+) -> None:
+    found = [
+        Result("task", "w", "imp" if level else "dense", level, 1 - 0.5**level, 0, "accuracy",
+               value=90.125 - level, seconds=1.5, run=f"level_{level:02d}")
+        for level in range(3)
+    ]  # fmt: skip
+    file = tmp_path / "results.jsonl"
+    broken = bytearray(results.lines_of(found[: data.draw(st.integers(0, 3))]).encode())
+    for _ in range(data.draw(st.integers(0, 3))):
+        place = data.draw(st.integers(0, max(0, len(broken) - 1)))
+        broken[place : place + 1] = data.draw(st.binary(max_size=3))
+    file.write_bytes(broken)
+    for level in range(3):
+        restore(tmp_path, found[: level + 1], {f"level_{each:02d}" for each in range(level + 1, 3)})
+    there = [replace(each, seconds=1.5) for each in results.read([file])]
+    assert there == found
+    assert not restore(tmp_path, found, set())
+
+
+def test_a_damaged_line_does_not_end_a_training(tmp_path: Path) -> None:
+    file = tmp_path / "results.jsonl"
+    file.write_bytes(b'{"task": "another", \xff}\n')
+    train(tmp_path)
+    damaged, own = file.read_bytes().splitlines()
+    assert damaged == b'{"task": "another", \xff}'
+    assert json.loads(own)["metric"] == "accuracy"
+
+
 def test_tickets_of_a_chain_name_where_they_come_from(tmp_path: Path) -> None:
     train(tmp_path / "chain", imp=IMP)
     path = tmp_path / "chain" / "level_02" / "ticket.safetensors"
@@ -190,7 +225,7 @@ def test_a_diverged_training_is_recorded_as_no_number_once(tmp_path: Path) -> No
 
     names = names_of_training(cfg, RecordSettings())
     for _ in range(2):
-        record(tmp_path, tmp_path, names, 0, {"accuracy": math.nan})
+        record(tmp_path, results_of(tmp_path, tmp_path, names, 0, {"accuracy": math.nan}))
     (result,) = results.read([tmp_path])
     assert math.isnan(result.value)
     assert len(lines(tmp_path)) == 1

@@ -12,7 +12,7 @@ import dataclasses
 import fcntl
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -106,7 +106,7 @@ def append(path: str | Path, results: Iterable[Result]) -> None:
     Raises:
         RunError: If it cannot be written.
     """
-    text = "".join(json.dumps(dataclasses.asdict(result)) + "\n" for result in results)
+    text = lines_of(results)
     try:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         with open(path, "ab+") as file:
@@ -155,13 +155,22 @@ def read(places: Sequence[str | Path], required: bool = True) -> list[Result]:
     return list(_under_names(found))
 
 
-def read_file(path: str | Path) -> list[Result]:
+def read_file(path: str | Path, damaged: Callable[[RunError], None] | None = None) -> list[Result]:
     """All lines of one file of results, in order; none if it is not there.
 
+    Args:
+        path: The file.
+        damaged: Called with what is wrong with a line that is no result, which is then passed over.
+
     Raises:
-        RunError: If it cannot be read, or a line is malformed.
+        RunError: If it cannot be read or, without ``damaged``, a line is malformed.
     """
-    return list(_read(Path(path))) if Path(path).exists() else []
+    return list(_read(Path(path), damaged)) if Path(path).exists() else []
+
+
+def lines_of(results: Iterable[Result]) -> str:
+    """Results as a file of them holds them."""
+    return "".join(json.dumps(dataclasses.asdict(result)) + "\n" for result in results)
 
 
 def _under_names(found: Mapping[tuple[Any, ...], Result]) -> Iterator[Result]:
@@ -209,27 +218,35 @@ def _is_table(path: Path) -> bool:
     return set(_REQUIRED) <= set(columns)
 
 
-def _read(path: Path) -> Iterator[Result]:
+def _read(path: Path, damaged: Callable[[RunError], None] | None = None) -> Iterator[Result]:
     try:
-        text = path.read_text()
+        # A byte that is no text spoils its line alone.
+        text = path.read_text(errors="strict" if damaged is None else "replace")
     except (OSError, UnicodeDecodeError) as problem:
         raise RunError(f"{path} cannot be read: {problem}") from None
-    rows = csv.DictReader(text.splitlines()) if path.suffix == ".csv" else _lines(path, text)
-    for number, row in enumerate(rows, start=2 if path.suffix == ".csv" else 1):
-        if row is not None:
-            yield _result(row, f"{path}, line {number}")
-
-
-def _lines(path: Path, text: str) -> Iterator[Any]:
-    lines = text.split("\n")
-    for number, line in enumerate(lines, start=1):
+    table = path.suffix == ".csv"
+    rows: Iterable[Any] = csv.DictReader(text.splitlines()) if table else text.split("\n")
+    for number, row in enumerate(rows, start=2 if table else 1):
+        where = f"{path}, line {number}"
         try:
-            yield json.loads(line) if line.strip() else None
-        except ValueError:
-            # Only what a crash has cut short is passed over: the rest of the line is missing.
-            if not line.startswith("{") or line.endswith("}"):
-                raise RunError(f"{path}, line {number} is not JSON: {line[:60]!r}") from None
-            yield None
+            found = row if table else _parsed(row, where)
+            if found is not None:
+                yield _result(found, where)
+        except RunError as problem:
+            if damaged is None:
+                raise
+            damaged(problem)
+
+
+def _parsed(line: str, where: str) -> Any:
+    """What a line of JSON holds; None if it is empty or a crash has cut it short."""
+    try:
+        return json.loads(line) if line.strip() else None
+    except ValueError:
+        # Of a line that was cut short the rest is missing; all else is damage.
+        if not line.startswith("{") or line.endswith("}"):
+            raise RunError(f"{where} is not JSON: {line[:60]!r}") from None
+        return None
 
 
 def _result(row: Any, where: str) -> Result:

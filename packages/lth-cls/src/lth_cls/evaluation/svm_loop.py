@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from lth_core.errors import ConfigError
 from lth_core.openmmlab.pretrained import PretrainedBackbone
-from lth_core.openmmlab.recording import record
+from lth_core.openmmlab.recording import record, results_of
 from lth_core.openmmlab.settings import parse_record
 from lth_core.scope import unwrap
 from mmengine.dist import broadcast_object_list, collect_results, is_main_process
@@ -110,7 +110,7 @@ class LinearSVMLoop(TestLoop):
         if self._checkpoint is not None and is_main_process():
             place, cfg = Path(self.runner.work_dir), self.runner.cfg
             names = names_of_checkpoint(cfg, parse_record(cfg.get("record")), self._checkpoint)
-            record(place, place, names, self.runner.seed, metrics)
+            record(place, results_of(place, place, names, self.runner.seed, metrics))
         return metrics
 
     @torch.no_grad()

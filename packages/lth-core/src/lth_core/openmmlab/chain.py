@@ -30,12 +30,12 @@ from lth_core.openmmlab.levels import BeginAgain, LevelHook, hand_over
 from lth_core.openmmlab.models import build_model
 from lth_core.openmmlab.naming import MASK_NAME, names_of_chain, weights_of_tickets
 from lth_core.openmmlab.ranking import criterion_on
-from lth_core.openmmlab.recording import record, show
+from lth_core.openmmlab.recording import restore, results_of, show
 from lth_core.openmmlab.reinit import build_fresh, loads_pretrained
 from lth_core.openmmlab.resuming import clear, to_go_on_from
 from lth_core.openmmlab.settings import parse_record
 from lth_core.randomness import isolated
-from lth_core.results import DENSE
+from lth_core.results import DENSE, Result
 from lth_core.scope import common_prefix, locate, prunable, unwrap
 from lth_core.ticket import WEIGHTS_NAME, Ticket
 from lth_core.weights import snapshot
@@ -58,6 +58,7 @@ class IMPChain:
         self.settings = settings
         self.work_dir = Path(cfg.work_dir)
         self.names = names_of_chain(cfg, parse_record(cfg.get("record")), settings)
+        self._results: list[Result] = []
         _require_matching_start(cfg, settings)
 
     def train(self) -> list[LevelResult]:
@@ -67,6 +68,7 @@ class IMPChain:
             LTHError: If the directory is in use, belongs to another config, or is damaged.
         """
         reject_others(self.work_dir, SETTINGS)
+        self._results.clear()
         _fix_seed(self.cfg, self.work_dir)
         config = {k: v for k, v in self.cfg.to_dict().items() if k not in _UNRELATED}
         return run_imp(
@@ -83,14 +85,19 @@ class IMPChain:
         )
 
     def _record(self, level: LevelResult) -> None:
-        """Adds a finished level to the chain's file of results."""
+        """Adds a finished level to the chain's file of results, which is what its levels say."""
         names = replace(self.names, level=level.index, sparsity=level.sparsity)
         if level.sparsity == 0:
             if level.index > 0:  # too few weights for a prune to remove one: dense once more
                 return
             names = replace(names, mask=DENSE)
         place = level_directory(self.work_dir, level.index)
-        if record(self.work_dir, place, names, self.cfg.randomness.seed, level.metrics):
+        self._results += results_of(
+            self.work_dir, place, names, self.cfg.randomness.seed, level.metrics
+        )
+        levels = range(level.index + 1, self.settings.rounds + 1)
+        later = {level_directory(Path(), index).name for index in levels}
+        if restore(self.work_dir, self._results, later):
             scalars = {"sparsity": level.sparsity, **level.metrics}
             show(self.work_dir, self.cfg, scalars, step=level.index)
 

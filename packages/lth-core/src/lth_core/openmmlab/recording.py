@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
+from mmengine.logging import MMLogger
 from mmengine.registry import VISBACKENDS
 from mmengine.runner import Runner
 
 from lth_core import results
+from lth_core.errors import RunError
 from lth_core.files import write_atomic
 from lth_core.openmmlab.naming import Names
 from lth_core.results import Result
@@ -120,10 +122,10 @@ def read_seconds(directory: Path) -> float | None:
         return None
 
 
-def record(
+def results_of(
     root: Path, directory: Path, names: Names, seed: int, metrics: Mapping[str, float]
-) -> bool:
-    """Adds a training's numbers to its file of results, unless they are there already.
+) -> list[Result]:
+    """A training's numbers as its file of results is to hold them.
 
     Args:
         root: Where the file is.
@@ -132,18 +134,11 @@ def record(
         seed: Of its randomness.
         metrics: What it came to. Of a training without validation, whose metrics are losses, the
             total is kept; of one that came to nothing, that it did so.
-
-    Returns:
-        Whether something was added.
-
-    Raises:
-        RunError: If the file cannot be written, or holds something else.
     """
-    file = root / results.FILE
     wanted = {"loss": metrics["loss"]} if _are_losses(metrics) else metrics
     wanted = wanted or {results.NOTHING: math.nan}
     seconds = read_seconds(directory)
-    found = [
+    return [
         Result(
             task=names.task,
             weights=names.weights,
@@ -160,11 +155,60 @@ def record(
         )
         for metric, value in wanted.items()
     ]
-    known = {_timeless(each) for each in results.read_file(file)}
+
+
+def record(root: Path, found: Sequence[Result]) -> bool:
+    """Adds results to a directory's file of them, but those that are there already.
+
+    A line that is damaged is left where it is, and said: a training must not end in it.
+
+    Returns:
+        Whether something was added.
+
+    Raises:
+        RunError: If the file cannot be read or written.
+    """
+    file = root / results.FILE
+    known = {_timeless(each) for each in results.read_file(file, _say)}
     new = [each for each in found if _timeless(each) not in known]
     if new:
         results.append(file, new)
     return bool(new)
+
+
+def restore(root: Path, found: Sequence[Result], later: Collection[str]) -> bool:
+    """Makes a file that one run alone writes to begin with what is known of it.
+
+    Args:
+        root: Where the file is.
+        found: What the run has come to so far.
+        later: ``run`` of what it may have come to besides; the file's lines of them stay.
+
+    Returns:
+        Whether some of ``found`` was not there.
+
+    Raises:
+        RunError: If the file cannot be read or written.
+    """
+    file = root / results.FILE
+    damage: list[RunError] = []
+    there = results.read_file(file, damage.append)
+    wanted = [*found, *(each for each in there if each.run in later)]
+    lines, known = list(map(_timeless, wanted)), list(map(_timeless, there))
+    if damage or known != lines[: len(known)]:
+        for problem in damage:
+            _say(problem)
+        try:
+            write_atomic(file, results.lines_of(wanted))
+        except OSError as problem:
+            raise RunError(f"{file} cannot be written: {problem.strerror}") from None
+    elif len(known) < len(lines):
+        results.append(file, wanted[len(known) :])
+    return not set(map(_timeless, found)) <= set(known)
+
+
+def _say(problem: RunError) -> None:
+    MMLogger.get_current_instance().warning(f"lth: a line of results is damaged: {problem}")
 
 
 def show(root: Path, cfg: Mapping[str, Any], scalars: Mapping[str, float], step: int) -> None:

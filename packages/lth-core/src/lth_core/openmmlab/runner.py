@@ -26,7 +26,7 @@ from lth_core.openmmlab.compat.checkpoints import PlainCheckpointHook
 from lth_core.openmmlab.hooks import TicketHook
 from lth_core.openmmlab.naming import Names, names_of_training
 from lth_core.openmmlab.preflight import missing_files
-from lth_core.openmmlab.recording import ClockHook, LastMetrics, record
+from lth_core.openmmlab.recording import ClockHook, LastMetrics, record, results_of
 from lth_core.openmmlab.reinit import loads_pretrained
 from lth_core.openmmlab.resuming import (
     ResumeHook,
@@ -172,7 +172,7 @@ class LTHRunner(Runner):
                 end_workers(loop)
         if self._names is not None and is_main_process():
             place = Path(self.work_dir)
-            record(place, place, self._names(), self.seed, self.metrics.last)
+            record(place, results_of(place, place, self._names(), self.seed, self.metrics.last))
         return model
 
     def _build_param_scheduler(self, scheduler: Any, optim_wrapper: Any) -> list[Any]:
