@@ -11,6 +11,7 @@ from lth_core.imp.directory import STUDY
 from lth_core.openmmlab import LTHRunner
 from lth_core.openmmlab.launch import load_config
 from lth_core.openmmlab.unknown import named
+from mmengine.registry import Registry
 
 from .toy import toy_config
 
@@ -30,6 +31,40 @@ def test_a_wrong_name_is_one_line(key: str, value: Any, message: str, tmp_path: 
     with pytest.raises(ConfigError, match=message) as raised:
         LTHRunner.from_cfg(cfg).train()
     assert "\n" not in str(raised.value)
+
+
+class Plain:
+    def __init__(self, depth: int) -> None:
+        self.depth = depth
+
+
+class Passing(Plain):
+    """Hands on what it does not know itself."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+
+
+class Failing:
+    """Is given nothing wrong, but calls something else wrongly."""
+
+    def __init__(self, depth: int) -> None:
+        Plain(width=depth)  # type: ignore[call-arg]
+
+
+def test_a_wrong_setting_that_is_handed_on_is_one_line_too() -> None:
+    registry = Registry("passing")
+    registry.register_module(module=Passing)
+    message = "gives Passing a setting 'dept', which it does not have; did you mean 'depth'"
+    with pytest.raises(ConfigError, match=message), named():
+        registry.build({"type": "Passing", "dept": 18})
+
+
+def test_an_error_inside_of_what_is_built_stays_what_it_is() -> None:
+    registry = Registry("failing")
+    registry.register_module(module=Failing)
+    with pytest.raises(TypeError, match="'width'"), named():
+        registry.build({"type": "Failing", "depth": 18})
 
 
 @pytest.mark.parametrize("error", [TypeError("f() got an unexpected keyword argument 'x'"),

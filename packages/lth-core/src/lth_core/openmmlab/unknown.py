@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
+from typing import Any
 
 from mmengine.registry import build_functions
 from mmengine.runner import runner
@@ -31,15 +32,15 @@ def named() -> Iterator[None]:
     try:
         yield
     except (TypeError, KeyError) as problem:
-        frame = _last(problem.__traceback__)
-        if frame is None or frame.tb_frame.f_code.co_filename not in _BUILDERS:
-            raise
+        frame, last = _builder(problem.__traceback__)
         text = str(problem.args[0]) if problem.args else ""
         argument, kind = _ARGUMENT.match(text), _TYPE.match(text)
+        if frame is None or not (last or _handed_on(frame, argument)):
+            raise
         if argument:
             names = frame.tb_frame.f_globals | frame.tb_frame.f_locals
             built = names.get("obj_cls", names.get(argument[1]))
-            hint = _hint(argument[2], inspect.signature(built).parameters if built else ())
+            hint = _hint(argument[2], _settings(built))
             raise ConfigError(
                 f"the config gives {getattr(built, '__name__', 'something')} a setting "
                 f"{argument[2]!r}, which it does not have{hint}"
@@ -74,10 +75,27 @@ def reject_misspelt_options(config: Iterable[str], options: Iterable[str]) -> No
             )
 
 
-def _last(frame: TracebackType | None) -> TracebackType | None:
-    while frame is not None and frame.tb_next is not None:
+def _builder(frame: TracebackType | None) -> tuple[TracebackType | None, bool]:
+    """The last frame in which OpenMMLab builds something, and whether the error came up in it."""
+    found, last = None, False
+    while frame is not None:
+        last = frame.tb_frame.f_code.co_filename in _BUILDERS
+        found = frame if last else found
         frame = frame.tb_next
-    return frame
+    return found, last
+
+
+def _handed_on(frame: TracebackType, argument: re.Match[str] | None) -> bool:
+    """Whether what is built has been given the argument, and has only passed it on (``**kwargs``)."""
+    given = frame.tb_frame.f_locals.get("args", ())
+    return argument is not None and isinstance(given, dict) and argument[2] in given
+
+
+def _settings(built: Any) -> list[str]:
+    """What a class, or its bases, can be given."""
+    makers = [c.__init__ for c in built.__mro__] if inspect.isclass(built) else [built]
+    makers = [maker for maker in makers if inspect.isroutine(maker)]
+    return [name for maker in makers for name in inspect.signature(maker).parameters]
 
 
 def _hint(name: str, known: Iterable[str]) -> str:
