@@ -86,16 +86,16 @@ def _builder(frame: TracebackType | None) -> tuple[TracebackType | None, bool]:
 
 
 def _handed_on(frame: TracebackType, argument: re.Match[str] | None) -> bool:
-    """Whether what is built has been given the argument, and has only passed it on (``**kwargs``)."""
+    """Whether what is built was given the argument, and has only passed it on (``**kwargs``)."""
     given = frame.tb_frame.f_locals.get("args", ())
     return argument is not None and isinstance(given, dict) and argument[2] in given
 
 
 def _settings(built: Any) -> list[str]:
     """What a class, or its bases, can be given."""
-    makers = [c.__init__ for c in built.__mro__] if inspect.isclass(built) else [built]
-    makers = [maker for maker in makers if inspect.isroutine(maker)]
-    return [name for maker in makers for name in inspect.signature(maker).parameters]
+    makers = [vars(c).get("__init__") for c in built.__mro__] if inspect.isclass(built) else [built]
+    known = (inspect.signature(m).parameters for m in makers if inspect.isroutine(m))
+    return [name for parameters in known for name in parameters]
 
 
 def _hint(name: str, known: Iterable[str]) -> str:
