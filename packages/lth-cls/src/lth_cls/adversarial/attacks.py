@@ -8,7 +8,7 @@ model's mode and wants labels, ART goes through numpy. It does what foolbox's ``
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -127,7 +127,10 @@ def parse_attack(value: Any, key: str = "attack") -> PGD:
 
 
 def perturb(
-    loss: Loss, pixels: Tensor, attack: PGD, generator: torch.Generator | None = None
+    loss: Loss,
+    pixels: Tensor,
+    attack: PGD,
+    generator: torch.Generator | Sequence[torch.Generator] | None = None,
 ) -> Tensor:
     """Images within the ball around the given ones, of a loss as high as the attack finds.
 
@@ -139,7 +142,8 @@ def perturb(
         loss: What to climb. It must not mix images other than by batch norm.
         pixels: ``(N, C, H, W)`` float, from 0 to 1. Not changed.
         attack: What to do.
-        generator: Where random starts are drawn from; by default the device's global stream.
+        generator: Where random starts are drawn from; by default the device's global stream. With
+            one for each image, starts do not depend on what else is in the batch.
 
     Returns:
         A tensor as ``pixels``, without a graph, within [0, 1] and within ``eps`` of ``pixels`` up
@@ -178,7 +182,12 @@ def perturb(
     return best
 
 
-def _noise(pixels: Tensor, eps: float, generator: torch.Generator | None) -> Tensor:
+def _noise(
+    pixels: Tensor, eps: float, generator: torch.Generator | Sequence[torch.Generator] | None
+) -> Tensor:
+    if isinstance(generator, Sequence):
+        pairs = zip(pixels.split(1), generator, strict=True)
+        return torch.cat([_noise(pixel, eps, each) for pixel, each in pairs])
     device = pixels.device if generator is None else generator.device
     noise = torch.empty(pixels.shape, dtype=pixels.dtype, device=device)
     return noise.uniform_(-eps, eps, generator=generator).to(pixels.device)

@@ -1,10 +1,11 @@
-"""How self-supervised models are measured, and what their features are worth."""
+"""How models are measured: self-supervised ones, their features, and classifiers under attack."""
 
 from lth_cls.evaluation.average_precision import VOCClassificationAP, average_precision
 from lth_cls.evaluation.frozen import FrozenBackboneClassifier, FrozenBackboneHook
 from lth_cls.evaluation.linear_svm import LinearSVMs, SVMSettings, train_svms
 from lth_cls.evaluation.loops import TwoViewTestLoop, TwoViewValLoop
 from lth_cls.evaluation.retrieval import RetrievalAccuracy, partner_ranks
+from lth_cls.evaluation.robust import RobustEvaluator, RobustTestLoop, RobustValLoop
 from lth_cls.evaluation.svm_loop import LinearSVMLoop
 
 __all__ = [
@@ -13,6 +14,9 @@ __all__ = [
     "LinearSVMLoop",
     "LinearSVMs",
     "RetrievalAccuracy",
+    "RobustEvaluator",
+    "RobustTestLoop",
+    "RobustValLoop",
     "SVMSettings",
     "TwoViewTestLoop",
     "TwoViewValLoop",
