@@ -20,7 +20,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from lth_core import exchange, matching
-from lth_core.cli import main, output
+from lth_core.cli import main, match_double_win, output
 from lth_core.cli import match as match_command
 from lth_core.cli.exits import MEANINGS, Exit, guarded
 from lth_core.cli.main import build_parser
@@ -119,6 +119,8 @@ def test_what_is_offered_is_what_there_is() -> None:
     """Lists that parsers need before anything heavy is imported."""
     assert set(FORMATS) == set(exchange.FORMATS)
     assert match_command.ALPHA == matching.ALPHA
+    assert match_double_win.METRIC == matching.STANDARD_METRIC
+    assert match_double_win.ROBUST_METRIC == matching.ROBUST_METRIC
 
 
 def test_the_page_names_every_command_and_exit_code() -> None:

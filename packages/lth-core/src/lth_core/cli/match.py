@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from lth_core import results
+from lth_core.cli import match_double_win as double_wins
 from lth_core.cli import output
-from lth_core.cli.parser import add_json, number
+from lth_core.cli.parser import add_json, did_you_mean, number
 from lth_core.errors import RunError
 
 if TYPE_CHECKING:
@@ -46,9 +47,12 @@ def add_parser(commands: Any) -> None:
         "(default: one standard deviation of dense)",
     )
     parser.add_argument("--metric", help="where a task has several")
-    parser.add_argument(
+    tasks = parser.add_mutually_exclusive_group()
+    tasks.add_argument(
         "--tasks", nargs="+", metavar="TASK", help="only these, which universal tickets match on"
     )
+    double_wins.add_option(tasks)
+    double_wins.add_metric(parser)
     parser.add_argument("--levels", action="store_true", help="show every level")
     add_json(parser, "print everything as JSON")
     parser.set_defaults(run=run)
@@ -58,12 +62,21 @@ def run(args: argparse.Namespace) -> dict[str, Any] | None:
     """Judges the tickets of results."""
     from lth_core.matching import match
 
+    double_wins.check(args)
     matches = match(_wanted(args), args.alpha, args.margin)
     if not matches:
         raise RunError("there are dense runs alone; nothing to match with them")
-    if args.json:
+    if args.double_win:
+        found = double_wins.find(matches, args)
+        matches = double_wins.only(matches, found)
+        if args.json:
+            return {**facts(matches), "double_win": found}
+        output.console().print(_families(matches))
+        double_wins.show(found, args.levels)
+    elif args.json:
         return facts(matches)
-    show(matches, args.levels)
+    else:
+        show(matches, args.levels)
     return None
 
 
@@ -106,13 +119,14 @@ def _wanted(args: argparse.Namespace) -> list[results.Result]:
     found = results.read(args.results)
     asked: dict[str, list[str]] = {
         "task": args.tasks or [],
-        "metric": [] if args.metric is None else [args.metric],
+        "metric": [] if args.metric is None or args.double_win else [args.metric],
     }
     for name, wanted in asked.items():
         there = sorted({getattr(result, name) for result in found})
         for each in wanted:
             if each not in there:
-                raise RunError(f"there is no {name} {each!r}; there are {', '.join(there)}")
+                hint = did_you_mean(each, there) or ";"
+                raise RunError(f"there is no {name} {each!r}{hint} there are {', '.join(there)}")
         found = [result for result in found if not wanted or getattr(result, name) in wanted]
     return found
 

@@ -1,15 +1,4 @@
-"""Does a ticket match dense? The papers' rule, and a test that says what it can tell.
-
-**The papers' rule** (paper A, footnote 7): a level matches if its mean is not more than one
-standard deviation of the dense runs below dense's mean. It says nothing of chance: with few seeds
-the deviation itself is a guess.
-
-**The test**: Welch's, of one side, on the difference of the means. A level *matches* if it is shown
-to be less than ``margin`` worse than dense (by default that same standard deviation), and is
-*worse* if it is shown to be worse at all; else it is *undecided*. The levels of a family are tested
-together by Holm's method. ``power`` is how likely a level that is truly as good as dense would have
-been shown to match, with these seeds and this spread: where it is low, undecided means little.
-"""
+"""Levels of one task and metric beside dense: the papers' rule and the test."""
 
 from __future__ import annotations
 
@@ -17,17 +6,14 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from scipy import stats  # type: ignore[import-untyped]
-
 from lth_core.errors import ConfigError
+from lth_core.matching.welch import WelchTest
 from lth_core.results import Result
 from lth_core.statistics import Spread, holm, spread, within_deviation
 
 MATCHES, WORSE, UNDECIDED = "matches", "worse", "undecided"
 
 ALPHA = 0.05
-POWER = 0.8
-MOST_SEEDS = 1000
 
 
 @dataclass(frozen=True, order=True)
@@ -68,7 +54,8 @@ class Level:
         verdict: ``matches``, ``worse`` or ``undecided``, by the test.
         power: Of the test, or None if it could not be made.
         seeds: Runs of either kind that would give it a power of 0.8, were their spread the same;
-            None if it could not be made or :data:`MOST_SEEDS` are too few.
+            None if it could not be made or
+            :data:`~lth_core.matching.welch.MOST_SEEDS` are too few.
     """
 
     level: int
@@ -103,27 +90,6 @@ class Match:
     by_rule: float | None
     by_test: float | None
     notes: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Universal:
-    """Levels of one kind of ticket that match on every one of several tasks.
-
-    Attributes:
-        weights: What they start from.
-        mask: Where the masks come from.
-        variant: What they were made into, or empty.
-        tasks: All of them.
-        by_rule: The sparsest such level's sparsity by the papers' rule, None if there is none.
-        by_test: The same by the test.
-    """
-
-    weights: str
-    mask: str
-    variant: str
-    tasks: tuple[str, ...]
-    by_rule: float | None
-    by_test: float | None
 
 
 def percent(sparsity: float | None) -> str:
@@ -180,47 +146,6 @@ def match(
     ]
 
 
-def universal(matches: Sequence[Match]) -> list[Universal]:
-    """Levels that match on every task: universal tickets (paper A, section 4.3).
-
-    Args:
-        matches: Of all tasks in question, each with one metric.
-
-    Returns:
-        For each kind of ticket that there is on more than one task; only levels that every task
-        has can be universal.
-
-    Raises:
-        ConfigError: If a task has several metrics.
-    """
-    metrics: dict[str, str] = {}
-    kinds: dict[tuple[str, str, str], list[Match]] = {}
-    for each in matches:
-        family = each.family
-        if metrics.setdefault(family.task, family.metric) != family.metric:
-            raise ConfigError(
-                f"universal: {family.task} has {metrics[family.task]} and {family.metric}; choose"
-            )
-        kinds.setdefault(family.start, []).append(each)
-    found = []
-    for kind, group in sorted(kinds.items()):
-        if len(group) < 2:
-            continue
-        levels = [{level.level: level for level in each.levels} for each in group]
-        common = set.intersection(*(set(each) for each in levels))
-        everywhere = {
-            "rule": [k for k in common if all(each[k].rule for each in levels)],
-            "test": [k for k in common if all(each[k].verdict == MATCHES for each in levels)],
-        }
-        best = {
-            name: max((levels[0][k].sparsity for k in ks), default=None)
-            for name, ks in everywhere.items()
-        }
-        tasks = tuple(sorted(each.family.task for each in group))
-        found.append(Universal(*kind, tasks, best["rule"], best["test"]))
-    return found
-
-
 def _judge(
     family: Family,
     dense_runs: Sequence[Result],
@@ -247,7 +172,7 @@ def _judge(
         values = [run.value for run in runs[number] if not math.isnan(run.value)]
         found, lost = _spread(values), len(runs[number]) - len(values)
         if not lost and usable and found.count > 1 and dense.count > 1:
-            tests[number] = _Test(dense, found, sign, slack)
+            tests[number] = WelchTest(dense, found, sign, slack)
         if lost:
             notes.append(f"level {number}: {lost} of {len(runs[number])} runs came to no number")
         elif found.count == 1 and dense.count > 1:
@@ -297,7 +222,7 @@ def _spread(values: Sequence[float]) -> Spread:
     return spread(values) if values else Spread(math.nan, math.nan, 0)
 
 
-def _verdicts(tests: Mapping[int, _Test], alpha: float) -> dict[int, str]:
+def _verdicts(tests: Mapping[int, WelchTest], alpha: float) -> dict[int, str]:
     """Of levels that were tested: Holm's method over each of the two questions."""
     if not tests:
         return {}
@@ -307,60 +232,3 @@ def _verdicts(tests: Mapping[int, _Test], alpha: float) -> dict[int, str]:
         level: MATCHES if as_good[level] < alpha else WORSE if worse[level] < alpha else UNDECIDED
         for level in tests
     }
-
-
-class _Test:
-    """Welch's test of one level against dense."""
-
-    def __init__(self, dense: Spread, found: Spread, sign: int, margin: float) -> None:
-        self.sides = (dense, found)
-        self.gain = sign * (found.mean - dense.mean)
-        self.margin = margin
-        self.error, self.freedom = _welch(self.sides)
-
-    @property
-    def p_not_matching(self) -> float:
-        """Probability of so good a level if it were ``margin`` worse than dense."""
-        if not self.error:
-            return 0.0 if self.gain >= -self.margin else 1.0
-        return float(stats.t.sf((self.gain + self.margin) / self.error, self.freedom))
-
-    @property
-    def p_not_worse(self) -> float:
-        """Probability of so bad a level if it were as good as dense."""
-        if not self.error:
-            return 0.0 if self.gain < 0 else 1.0
-        return float(stats.t.cdf(self.gain / self.error, self.freedom))
-
-    def power(self, alpha: float) -> float:
-        """How likely a level as good as dense would be shown to match, at this ``alpha``."""
-        return self._power(alpha, self.error, self.freedom)
-
-    def seeds(self, alpha: float) -> int | None:
-        """Runs on either side that give a power of :data:`POWER`."""
-        low, high = 1, MOST_SEEDS
-        if self._power_of(high, alpha) < POWER:
-            return None
-        while high - low > 1:
-            middle = (low + high) // 2
-            if self._power_of(middle, alpha) < POWER:
-                low = middle
-            else:
-                high = middle
-        return high
-
-    def _power_of(self, count: int, alpha: float) -> float:
-        return self._power(alpha, *_welch([replace(side, count=count) for side in self.sides]))
-
-    def _power(self, alpha: float, error: float, freedom: float) -> float:
-        if not error:
-            return 1.0
-        least = float(stats.t.isf(alpha, freedom))
-        return float(stats.nct.sf(least, freedom, self.margin / error))
-
-
-def _welch(sides: Sequence[Spread]) -> tuple[float, float]:
-    """Standard error of a difference of two means, and its degrees of freedom."""
-    parts = [side.deviation**2 / side.count for side in sides]
-    bottom = sum(p**2 / (side.count - 1) for p, side in zip(parts, sides, strict=True))
-    return math.sqrt(sum(parts)), sum(parts) ** 2 / bottom if bottom else math.inf

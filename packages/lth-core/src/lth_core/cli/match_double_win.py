@@ -1,0 +1,143 @@
+"""``lth match --double-win``: which tickets match after standard and adversarial training."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from lth_core.cli import output
+from lth_core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from lth_core.matching import Condition, DoubleWin, Match
+
+METRIC, ROBUST_METRIC = "accuracy/top1", "accuracy/top1/pgd-20"
+
+_SAYS = {True: "matches", False: "does not", None: "cannot be said"}
+
+
+def add_option(parser: Any) -> None:
+    """Adds ``--double-win``, which may be given for several data sets."""
+    parser.add_argument(
+        "--double-win", nargs=2, action="append", default=[], metavar=("STANDARD", "ADVERSARIAL"),
+        help="tickets that match after standard training (a task) and after adversarial training "
+        "(another), in standard and robust accuracy; may be given again, for another data set",
+    )  # fmt: skip
+
+
+def add_metric(parser: argparse.ArgumentParser) -> None:
+    """Adds what robust accuracy is called."""
+    parser.add_argument(
+        "--robust-metric", metavar="NAME",
+        help=f"what --double-win takes for robust accuracy ({ROBUST_METRIC}); --metric says what "
+        f"for standard accuracy ({METRIC})",
+    )  # fmt: skip
+
+
+def check(args: argparse.Namespace) -> None:
+    """Refuses what goes with ``--double-win`` alone.
+
+    Raises:
+        ConfigError: If there is any.
+    """
+    if args.robust_metric is not None and not args.double_win:
+        raise ConfigError("--robust-metric goes with --double-win STANDARD ADVERSARIAL")
+
+
+def find(matches: Sequence[Match], args: argparse.Namespace) -> list[DoubleWin]:
+    """What ``--double-win`` asks for.
+
+    Raises:
+        ConfigError: If a task or a metric has no results.
+    """
+    from lth_core.matching import double_win
+
+    metric, robust = args.metric or METRIC, args.robust_metric or ROBUST_METRIC
+    return [
+        each
+        for standard, adversarial in dict.fromkeys(map(tuple, args.double_win))
+        for each in double_win(matches, standard, adversarial, metric, robust)
+    ]
+
+
+def only(matches: Sequence[Match], found: Sequence[DoubleWin]) -> list[Match]:
+    """The families that are conditions of any of ``found``."""
+    wanted = {(each.task, each.metric) for win in found for each in win.conditions.values()}
+    return [each for each in matches if (each.family.task, each.family.metric) in wanted]
+
+
+def show(found: Sequence[DoubleWin], levels: bool = False) -> None:
+    """Prints the tables, and what cannot be said.
+
+    Args:
+        found: Of all pairs of tasks.
+        levels: Whether every level has a line, too.
+    """
+    console = output.console()
+    if levels:
+        for each in found:
+            console.print(_levels(each))
+    console.print(_verdicts(found))
+    for each in found:
+        for note in each.notes:
+            console.print(f"{_pair(each)}, {_ticket(each)}: {note}", soft_wrap=True)
+
+
+def _verdicts(found: Sequence[DoubleWin]) -> Table:
+    names = tuple(found[0].conditions)
+    right = (*names, "double-win")
+    columns = {"tasks": "left", "ticket": "left", "by": "left", **dict.fromkeys(right, "right")}
+    table = output.table(
+        columns, "double-win tickets: the sparsest level that matches in all three"
+    )
+    for each in found:
+        rows = {"papers' rule": "rule", "test": "test"}
+        for place, (title, by) in enumerate(rows.items()):
+            ticket = ("", "") if place else (_pair(each), _ticket(each))
+            conditions = (_sparsest(each.conditions[name], by) for name in names)
+            output.add_row(table, *ticket, title, *conditions, _sparsest(each, by))
+        table.add_section()
+    return table
+
+
+def _levels(each: DoubleWin) -> Table:
+    from lth_core.matching import percent
+
+    names = tuple(each.conditions)
+    columns = ("level", "sparsity", *names, "double-win")
+    title = f"{_pair(each)}, {_ticket(each)}, level by level (papers' rule / test)"
+    table = output.table(dict.fromkeys(columns, "right"), title)
+    for level in each.levels:
+        cells = []
+        for name in names:
+            verdict = level.verdicts[name]
+            missing = verdict == "missing"
+            cells.append(verdict if missing else f"{_SAYS[level.rules[name]]} / {verdict}")
+        wins = f"{_yes(level.by_rule)} / {_yes(level.by_test)}"
+        output.add_row(table, level.level, percent(level.sparsity), *cells, wins)
+    return table
+
+
+def _sparsest(each: DoubleWin | Condition, by: str) -> str:
+    from lth_core.matching import percent
+
+    known, sparsity = {
+        "rule": (each.rule_known, each.by_rule),
+        "test": (each.test_known, each.by_test),
+    }[by]
+    return percent(sparsity) if known else "cannot be said"
+
+
+def _yes(wins: bool) -> str:
+    return "yes" if wins else "no"
+
+
+def _pair(each: DoubleWin) -> str:
+    return f"{each.standard} + {each.adversarial}"
+
+
+def _ticket(each: DoubleWin) -> str:
+    return " ".join(filter(None, (each.mask, each.variant, "from", each.weights)))
