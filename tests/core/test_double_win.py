@@ -132,8 +132,8 @@ def rule_of(values: list[float], dense: list[float], sign: int) -> bool:
     return gain >= -statistics.stdev(dense)
 
 
-@given(study=studies(), margin=st.sampled_from([None, 0.5, 3.0]))
-@settings(max_examples=60, deadline=None)
+@given(study=studies(), margin=st.sampled_from([None, 6.0, 50.0]))
+@settings(max_examples=80, deadline=None)
 def test_it_is_brute_force_over_the_three_single_verdicts(
     study: tuple[list[Result], dict[tuple[str, int], list[float]], int], margin: float | None
 ) -> None:
