@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+import torch
 from lth_core.checkpoints import read_state
 from lth_core.errors import CheckpointError
 from lth_core.scope import is_twin, join_some
@@ -62,7 +63,10 @@ class PretrainedLayers:
                 for key in state
                 if f".{key}".endswith(f".{name}.weight") and not is_twin(key)
             ]
-            if len(places) == 1:
+            places.sort(key=lambda place: (len(place), place))
+            copies = [dict(_under(state, place)) for place in places]
+            # Robust models hold their network twice, by itself and inside of its attacker.
+            if copies and all(_equal(copy, copies[0]) for copy in copies[1:]):
                 return places[0]
             if places:
                 raise CheckpointError(
@@ -79,6 +83,10 @@ def _under(state: Mapping[str, Tensor], place: str) -> Iterator[tuple[str, Tenso
     for name, tensor in state.items():
         if name.startswith(place):
             yield name[len(place) :], tensor
+
+
+def _equal(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(t, other[n]) for n, t in one.items())
 
 
 def _load(module: nn.Module, tensors: Mapping[str, Tensor], path: str, where: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from torch import Tensor
 from lth_core.checkpoints import read_checkpoint
 from lth_core.errors import CheckpointError
 from lth_core.layouts import LAYOUTS, Layout, architecture, missing
+from lth_core.normalizing import Normalization, find_normalizations
 from lth_core.scope import TWINS, dotted_ends, is_twin, join_some, strip_wrappers
 
 HEADS = ("fc.", "head.", "classifier.", "last_linear.")
@@ -62,6 +64,8 @@ class BackboneReport:
         missing: Canonical names that a ResNet of these blocks has and the file has not.
         fused: Weights that the file holds as ``weight_orig`` and ``weight_mask``: their product
             was taken.
+        normalizations: What layers in front of the network, which are no part of a backbone, make
+            of pixels.
     """
 
     prefix: str
@@ -71,6 +75,18 @@ class BackboneReport:
     left: tuple[str, ...]
     missing: tuple[str, ...]
     fused: tuple[str, ...] = ()
+    normalizations: tuple[Normalization, ...] = ()
+
+    @property
+    def unusual(self) -> str:
+        """One line on pixels that are normalised in another way than ImageNet's; else nothing."""
+        odd = [str(each) for each in self.normalizations if not each.is_usual]
+        return (
+            f"its model normalises pixels {' and '.join(odd)}; that is left out with the layer in "
+            "front, and the weights go on fitting such pixels"
+            if odd
+            else ""
+        )
 
     def __str__(self) -> str:
         where = f" at {self.prefix.rstrip('.')}" if self.prefix else ""
@@ -78,6 +94,8 @@ class BackboneReport:
         lines[0] += f"{self.layout})"
         if self.fused:
             lines.append(f"{len(self.fused)} of them pruned: weight_orig times weight_mask")
+        for each in self.normalizations:
+            lines.append(f"pixels were normalised in the model, {each}")
         if self.left:
             lines.append(f"left {len(self.left)}: {join_some(self.left)}")
         lines.append(f"missing {len(self.missing)}" + ": " * bool(self.missing))
@@ -91,9 +109,11 @@ def load_backbone(path: str | Path, prefix: str | None = None) -> dict[str, Tens
     Known: torchvision and timm files; MoCo's, where ``encoder_q`` wins over ``encoder_k``;
     SimCLR's converted to torchvision's names and SimCLRv2's as converted by Separius (without
     selective kernels); mmpretrain's, mmdet's and mmseg's; DINO's, VICReg's and Barlow Twins';
-    robust ImageNet models; Lightning's; lth's own tickets with weights; safetensors; weights
-    pruned by ``torch.nn.utils.prune``; and anything that keeps one backbone under one prefix.
-    Heads are left out.
+    robust models (MadryLab's ``robustness`` and Salman's, fast and free adversarial training,
+    RobustBench's, advertorch's, paper C's); Lightning's; lth's own tickets with weights;
+    safetensors; weights pruned by ``torch.nn.utils.prune``; and anything that keeps one backbone
+    under one prefix. Heads are left out, and layers that normalise pixels: if they do so in
+    another way than is usual on ImageNet, a warning tells.
 
     Args:
         path: A ``.pth``-like file, read with ``weights_only=True``, or ``.safetensors``.
@@ -107,7 +127,10 @@ def load_backbone(path: str | Path, prefix: str | None = None) -> dict[str, Tens
         CheckpointError: If the file is missing, unreadable, unsafe, holds no backbone, or holds
             several different ones that are no copies (twins), and ``prefix`` names none.
     """
-    return read_backbone(path, prefix)[0]
+    found, report = read_backbone(path, prefix)
+    if report.unusual:
+        warnings.warn(f"{path}: {report.unusual}", stacklevel=2)
+    return found
 
 
 def read_backbone(
@@ -124,12 +147,14 @@ def read_backbone(
         state = checkpoint.beside | state
         prefix = _beginning(prefix, checkpoint.container, state)
     state, fused = fuse_pruned(state)
+    layers, normalizations = find_normalizations(state)
+    everything, state = state, {name: t for name, t in state.items() if name not in layers}
     place, layout = _choose(path, state, prefix)
     found, names = _extract(state, place, layout, is_ticket)
     if not any(tensor.dim() >= (2 if "backbone." in place else 3) for tensor in found.values()):
         raise CheckpointError(
-            f"{path} holds no backbone: its {len(state)} tensors are called "
-            f"{join_some(state) or 'nothing'}"
+            f"{path} holds no backbone: its {len(everything)} tensors are called "
+            f"{join_some(everything) or 'nothing'}"
         )
     inside = not any(name in checkpoint.beside for name in names)
     report = BackboneReport(
@@ -137,9 +162,10 @@ def read_backbone(
         layout.name,
         architecture(found),
         tuple(found),
-        tuple(name for name in checkpoint.beside | state if name not in names),
+        tuple(name for name in checkpoint.beside | everything if name not in names),
         missing(found),
         tuple(canonical for canonical, name in zip(found, names, strict=True) if name in fused),
+        normalizations,
     )
     return found, report
 

@@ -25,7 +25,8 @@ from lth_core.scope import STEMS, is_twin, join_some, strip_wrappers
 from lth_core.ticket import WEIGHTS_NAME, Ticket
 
 _MASK = "_mask"
-_PREFIXES = ("module.", "_orig_mod.", "encoder_q.", "backbone.", "model.", "student.")
+_PREFIXES = ("module.", "_orig_mod.", "encoder_q.", "backbone.", "model.", "student.", "1.")
+# The last is that of a network behind a layer that normalises: nn.Sequential(normalize, network).
 _LEVEL = re.compile(r"mask-(\d{1,4})\b|(\d{1,4})-?(?:model_best|checkpoint)")
 
 

@@ -33,6 +33,7 @@ def add_parser(commands: Any) -> None:
 def run(args: argparse.Namespace) -> dict[str, Any] | None:
     """Converts a checkpoint."""
     import io
+    from dataclasses import asdict
 
     import torch
     from safetensors.torch import save
@@ -58,7 +59,7 @@ def run(args: argparse.Namespace) -> dict[str, Any] | None:
     except OSError as problem:
         raise CheckpointError(f"{args.output} cannot be written: {problem.strerror}") from None
     if args.json:
-        return {"file": args.output, "source": args.file, **vars(report)}
+        return {"file": args.output, "source": args.file, **asdict(report)}
     print(f"{args.output}: {len(backbone)} tensors")
     for line in str(report).split("; "):
         print(f"  {line}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
@@ -9,7 +10,7 @@ from mmengine.logging import print_log
 from mmengine.registry import WEIGHT_INITIALIZERS
 from torch import nn
 
-from lth_core.backbones import load_backbone
+from lth_core.backbones import read_backbone
 from lth_core.errors import CheckpointError
 from lth_core.scope import join_some
 
@@ -22,9 +23,10 @@ class PretrainedBackbone:
 
     mmengine's own ``Pretrained`` knows one naming, and starts at random with no more than a line
     in the log where a file has another. This one reads what :func:`lth_core.load_backbone` reads
-    (torchvision's, MoCo's and SimCLR's files, tickets), and everything but ``leave`` must be there
-    and fit: weights, biases, and the running statistics of norms. Of MoCo's two encoders the one
-    of the queries is taken.
+    (torchvision's, MoCo's and SimCLR's files, robust models, tickets), and everything but
+    ``leave`` must be there and fit: weights, biases, and the running statistics of norms. Of
+    MoCo's two encoders the one of the queries is taken. Pixels that a robust model normalises by
+    itself, and not as usual on ImageNet, are told of in the log.
 
     Args:
         checkpoint: The file.
@@ -43,7 +45,7 @@ class PretrainedBackbone:
 
     def __call__(self, module: nn.Module) -> None:
         """Sets the backbone ``module``."""
-        found = load_backbone(self.checkpoint)
+        found, report = read_backbone(self.checkpoint)
         state = module.state_dict()
         wanted = {n: t for n, t in state.items() if not any(fnmatchcase(n, p) for p in self.leave)}
         problems = []
@@ -62,6 +64,8 @@ class PretrainedBackbone:
             )
         module.load_state_dict({n: found[n] for n in wanted if n in found}, strict=False)
         left = [name for name in state if name not in wanted]
+        if report.unusual:
+            print_log(f"lth: {self.checkpoint}: {report.unusual}", "current", logging.WARNING)
         print_log(
             f"lth: {self.checkpoint}: loaded {len(wanted)} tensors"
             + (f"; left as initialised: {join_some(left)}" if left else ""),
