@@ -9,6 +9,7 @@ import lth_cls  # noqa: F401  # registers what configs name
 import numpy as np
 import torch
 from lth_core.openmmlab import LTHRunner
+from lth_core.scope import unwrap
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.model import BaseModule
@@ -135,7 +136,8 @@ def fitted(number: int, classes: int, ridge: float = 20.0) -> tuple[torch.Tensor
 
 def runner_with(cfg: Config, weight: torch.Tensor, bias: torch.Tensor) -> LTHRunner:
     runner = LTHRunner.from_cfg(cfg)
+    model = unwrap(runner.model)
     with torch.no_grad():
-        runner.model.head.fc.weight.copy_(weight)
-        runner.model.head.fc.bias.copy_(bias)
+        model.head.fc.weight.copy_(weight)
+        model.head.fc.bias.copy_(bias)
     return runner

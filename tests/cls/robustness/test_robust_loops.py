@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +13,10 @@ import pytest
 import torch
 from lth_core.errors import ConfigError
 
+from . import worker
 from .linear import EPS, config, exact_accuracy, fitted, runner_with
 
+TESTS = Path(__file__).parents[2]
 PGD20 = {"pgd-20": "pgd-20"}
 
 
@@ -82,6 +88,25 @@ def test_only_the_first_images_are_attacked(tmp_path: Path) -> None:
     for name, eps in (("attacked", 0), ("pgd-20", EPS)):
         one = metrics[f"accuracy/top1/{name}"]
         assert one == pytest.approx(exact_accuracy(weight, bias, 40, 2, eps, first=21))
+
+
+def test_two_processes_find_what_one_does(tmp_path: Path) -> None:
+    environment = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
+    environment["PYTHONPATH"] = os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    done = subprocess.run(
+        [sys.executable, *launcher, "-m", "cls.robustness.worker", str(tmp_path)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    ranks = [json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in (0, 1)]
+    one = worker.metrics(tmp_path / "one")
+    # The 25 pictures are dealt out alternately, 13 to each; of the first 11 each attacks 6.
+    assert ranks[0] == ranks[1] == one
+    assert 0 < one["accuracy/top1/pgd-20"] < one["accuracy/top1/attacked"]
 
 
 def test_the_model_is_as_before(tmp_path: Path) -> None:

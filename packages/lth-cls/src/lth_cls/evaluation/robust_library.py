@@ -30,6 +30,9 @@ STANDARD = ("apgd-ce", "apgd-t", "fab-t", "square")
 REDUCED = "-reduced"
 """What is added to the name of an AutoAttack or Square that does less than the papers'."""
 
+STEPS, QUERIES = 100, 5000
+"""Of the standard set's attacks by gradients, and of Square."""
+
 TARGETS = 9
 """Wrong classes that targeted attacks aim at, one after the other: the likeliest."""
 
@@ -61,8 +64,8 @@ class AutoAttack:
 
     eps: float = 8 / 255
     attacks: tuple[str, ...] = STANDARD
-    steps: int = 100
-    queries: int = 5000
+    steps: int = STEPS
+    queries: int = QUERIES
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "attacks", tuple(self.attacks))
@@ -74,7 +77,7 @@ class AutoAttack:
     @property
     def reduced(self) -> bool:
         """Whether it does less than the standard set."""
-        return set(self.attacks) < set(STANDARD) or self.steps < 100 or self.queries < 5000
+        return len(self.attacks) < len(STANDARD) or self.steps < STEPS or self.queries < QUERIES
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,7 @@ class Square:
     """
 
     eps: float = 8 / 255
-    queries: int = 5000
+    queries: int = QUERIES
     restarts: int = 1
 
     def __post_init__(self) -> None:
@@ -106,7 +109,7 @@ class Square:
     @property
     def reduced(self) -> bool:
         """Whether it asks less often than usual."""
-        return self.queries < 5000
+        return self.queries < QUERIES
 
 
 KINDS: Mapping[str, type[AutoAttack | Square]] = {"AutoAttack": AutoAttack, "Square": Square}
