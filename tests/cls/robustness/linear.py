@@ -48,6 +48,35 @@ class Flat(BaseModule):
         return (inputs.flatten(1),)
 
 
+@MODELS.register_module()
+class TwoConvolutions(BaseModule):
+    """A backbone with something to prune beside its stem."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = torch.nn.Conv2d(3, 4, 3, padding=1)
+        self.conv = torch.nn.Conv2d(4, 3, 3, padding=1)
+
+    def forward(self, inputs: torch.Tensor) -> tuple[torch.Tensor]:
+        return (self.conv(self.stem(inputs).relu()).flatten(1),)
+
+
+def trained(cfg: Config, epochs: int, rate: float) -> Config:
+    """A training, validated after each epoch, that keeps SA-best and RA-best weights."""
+    cfg.train_dataloader = {
+        **cfg.val_dataloader,
+        "sampler": {"type": "DefaultSampler", "shuffle": True},
+    }
+    cfg.train_cfg = {"by_epoch": True, "max_epochs": epochs}
+    cfg.optim_wrapper = {"optimizer": {"type": "SGD", "lr": rate}}
+    bests = ["accuracy/top1", "accuracy/top1/pgd-20"]
+    cfg.default_hooks = {
+        "checkpoint": {"type": "CheckpointHook", "interval": 1, "save_best": bests},
+    }
+    cfg.custom_hooks = [{"type": "RobustBestHook"}]
+    return cfg
+
+
 def config(
     work_dir: Path,
     attacks: dict[str, Any],
