@@ -119,7 +119,6 @@ def test_what_is_offered_is_what_there_is() -> None:
     """Lists that parsers need before anything heavy is imported."""
     assert set(FORMATS) == set(exchange.FORMATS)
     assert match_command.ALPHA == matching.ALPHA
-    assert match_double_win.METRIC == matching.STANDARD_METRIC
     assert match_double_win.ROBUST_METRIC == matching.ROBUST_METRIC
 
 

@@ -257,7 +257,9 @@ def test_levels_of_different_ladders_are_told() -> None:
         (("adv", "std"), "tickets of 'std' have no metric 'accuracy/top1/pgd-20'; did you mean"),
         (("std", "std"), "the two tasks are both 'std'; they have to differ"),
         (("std", "adv", SA, SA), f"the two metrics are both {SA!r}; they have to differ"),
-        (("std", "adv", "mAP"), "have no metric 'mAP'; there are 'accuracy/top1'"),
+        (("std", "adv", "mAP/pgd-20"), "have no metric 'mAP'; there are 'accuracy/top1'"),
+        (("std", "adv", RA, "top5"), "have no metric 'top5'; there are 'accuracy/top1'"),
+        (("std", "adv", "robust"), "the two metrics are both 'robust'"),
     ],
 )
 def test_what_is_not_there(asked: tuple[str, str], message: str) -> None:
@@ -307,6 +309,8 @@ def test_names_of_metrics(file: str, capsys: pytest.CaptureFixture[str]) -> None
     asked = ["match", file, "--double-win", "std", "adv"]
     assert main([*asked, "--metric", RA, "--robust-metric", SA]) == 2
     assert "tickets of 'std' have no metric 'accuracy/top1/pgd-20'" in capsys.readouterr().err
+    assert main([*asked, "--metric", SA, "--robust-metric", RA]) == 0
+    capsys.readouterr()
     assert main([*asked, "--robust-metric", "accuracy/top1/pgd-2O"]) == 2
     assert "did you mean 'accuracy/top1/pgd-20'?" in capsys.readouterr().err
 

@@ -15,7 +15,7 @@ from lth_core.errors import RunError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from lth_core.matching import Match, Universal
+    from lth_core.matching import DoubleWin, Match, Universal
 
 ALPHA = 0.05
 
@@ -52,7 +52,7 @@ def add_parser(commands: Any) -> None:
         "--tasks", nargs="+", metavar="TASK", help="only these, which universal tickets match on"
     )
     double_wins.add_option(tasks)
-    double_wins.add_metric(parser)
+    double_wins.add_metric(parser, ", or that of --metric")
     parser.add_argument("--levels", action="store_true", help="show every level")
     add_json(parser, "print everything as JSON")
     parser.set_defaults(run=run)
@@ -66,32 +66,39 @@ def run(args: argparse.Namespace) -> dict[str, Any] | None:
     matches = match(_wanted(args), args.alpha, args.margin)
     if not matches:
         raise RunError("there are dense runs alone; nothing to match with them")
+    found = double_wins.find(matches, args)
     if args.double_win:
-        found = double_wins.find(matches, args)
         matches = double_wins.only(matches, found)
-        if args.json:
-            return {**facts(matches), "double_win": found}
-        output.console().print(_families(matches))
-        double_wins.show(found, args.levels)
-    elif args.json:
-        return facts(matches)
-    else:
-        show(matches, args.levels)
+    if args.json:
+        return facts(matches, found)
+    show(matches, args.levels, found)
     return None
 
 
-def facts(matches: Sequence[Match]) -> dict[str, Any]:
-    """What ``--json`` prints."""
-    return {"matches": matches, "universal": _on_every_task(matches)}
+def facts(matches: Sequence[Match], found: Sequence[DoubleWin] | None = None) -> dict[str, Any]:
+    """What ``--json`` prints.
+
+    Args:
+        matches: Of families.
+        found: Double-win tickets; those that names tell if None.
+    """
+    if found is None:
+        found = double_wins.by_name(matches)
+    return {"matches": matches, "universal": _on_every_task(matches), "double_win": found}
 
 
-def show(matches: Sequence[Match], levels: bool = False) -> None:
+def show(
+    matches: Sequence[Match], levels: bool = False, found: Sequence[DoubleWin] | None = None
+) -> None:
     """Prints the tables, and what cannot be said.
 
     Args:
         matches: Of families.
         levels: Whether every level has a line, too.
+        found: Double-win tickets; those that names tell if None.
     """
+    if found is None:
+        found = double_wins.by_name(matches)
     console = output.console()
     console.print(_families(matches))
     if levels:
@@ -100,8 +107,11 @@ def show(matches: Sequence[Match], levels: bool = False) -> None:
     tasks = _on_every_task(matches)
     if tasks:
         console.print(_universal(tasks))
+    if found:
+        double_wins.show(found, levels)
+    told = double_wins.only(matches, found)
     for each in matches:
-        for note in each.notes:
+        for note in each.notes if each not in told else ():
             family = each.family
             name = f"{family.task}, {family.metric}, {_ticket(each, matches)}"
             console.print(f"{name}: {note}", soft_wrap=True)

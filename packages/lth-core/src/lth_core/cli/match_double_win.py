@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from lth_core.matching import Condition, DoubleWin, Match
 
-METRIC, ROBUST_METRIC = "accuracy/top1", "accuracy/top1/pgd-20"
+ROBUST_METRIC = "accuracy/top1/pgd-20"
 
 _SAYS = {True: "matches", False: "does not", None: "cannot be said"}
 
@@ -23,17 +23,17 @@ def add_option(parser: Any) -> None:
     """Adds ``--double-win``, which may be given for several data sets."""
     parser.add_argument(
         "--double-win", nargs=2, action="append", default=[], metavar=("STANDARD", "ADVERSARIAL"),
-        help="tickets that match after standard training (a task) and after adversarial training "
-        "(another), in standard and robust accuracy; may be given again, for another data set",
+        help="which tickets match dense in standard accuracy of the task STANDARD and in standard "
+        "and robust accuracy of the task ADVERSARIAL; may be given again, for other data",
     )  # fmt: skip
 
 
-def add_metric(parser: argparse.ArgumentParser) -> None:
+def add_metric(parser: argparse.ArgumentParser, more: str = "") -> None:
     """Adds what robust accuracy is called."""
     parser.add_argument(
         "--robust-metric", metavar="NAME",
-        help=f"what --double-win takes for robust accuracy ({ROBUST_METRIC}); --metric says what "
-        f"for standard accuracy ({METRIC})",
+        help=f"robust accuracy of --double-win ({ROBUST_METRIC}); standard accuracy has the same "
+        f"name without what follows the last slash{more}",
     )  # fmt: skip
 
 
@@ -48,19 +48,28 @@ def check(args: argparse.Namespace) -> None:
 
 
 def find(matches: Sequence[Match], args: argparse.Namespace) -> list[DoubleWin]:
-    """What ``--double-win`` asks for.
+    """What ``--double-win`` asks for; else what the names of tasks tell.
 
     Raises:
-        ConfigError: If a task or a metric has no results.
+        ConfigError: If a task or a metric that is asked for has no results.
     """
     from lth_core.matching import double_win
 
-    metric, robust = args.metric or METRIC, args.robust_metric or ROBUST_METRIC
+    if not args.double_win:
+        return by_name(matches)
+    robust = args.robust_metric or ROBUST_METRIC
     return [
         each
         for standard, adversarial in dict.fromkeys(map(tuple, args.double_win))
-        for each in double_win(matches, standard, adversarial, metric, robust)
+        for each in double_win(matches, standard, adversarial, robust, args.metric)
     ]
+
+
+def by_name(matches: Sequence[Match]) -> list[DoubleWin]:
+    """Verdicts over all tasks whose names tell that they belong together."""
+    from lth_core.matching import double_win, pairs_by_name
+
+    return [each for pair in pairs_by_name(matches) for each in double_win(matches, *pair)]
 
 
 def only(matches: Sequence[Match], found: Sequence[DoubleWin]) -> list[Match]:

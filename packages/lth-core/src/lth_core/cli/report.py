@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import lth_core
+from lth_core.cli import match_double_win as double_wins
 from lth_core.cli.lazily import extra
 from lth_core.cli.parser import add_json, whole
 from lth_core.errors import RunError
@@ -42,6 +43,8 @@ def add_parser(commands: Any) -> None:
         help="test images of each task to show with what models find in them; this builds the "
         "models and test data of the runs' configs; 0 shows none (%(default)s)",
     )  # fmt: skip
+    double_wins.add_option(parser)
+    double_wins.add_metric(parser)
     add_json(parser, "print what was written as JSON")
     parser.set_defaults(run=run)
 
@@ -49,7 +52,11 @@ def add_parser(commands: Any) -> None:
 def run(args: argparse.Namespace) -> dict[str, Any] | None:
     """Writes the page."""
     published = extra("report", "lth_core.report.references", "report").references(args.reference)
+    double_wins.check(args)
     material = extra("report", "lth_core.report.material", "report").collect(args.dirs, published)
+    pairs = map(tuple, args.double_win)
+    choose = extra("report", "lth_core.report.double_wins", "report").choose
+    material = choose(material, tuple(pairs), args.robust_metric)
     build = extra("report", "lth_core.report.pipeline", "report").build
     render = extra("report", "lth_core.report.page", "report").render
     problems = [ticket.problem for ticket in material.tickets if ticket.problem]

@@ -17,14 +17,15 @@ training and in both SA and robust accuracy (RA) after adversarial training (:fu
 """
 
 from lth_core.matching.double_wins import (
+    ADVERSARIAL,
     ADVERSARIAL_RA,
     ADVERSARIAL_SA,
     ROBUST_METRIC,
-    STANDARD_METRIC,
     STANDARD_SA,
     Condition,
     DoubleWin,
     double_win,
+    pairs_by_name,
 )
 from lth_core.matching.families import (
     ALPHA,
@@ -41,6 +42,7 @@ from lth_core.matching.jointly import MISSING, JointLevel, Universal, universal
 from lth_core.matching.welch import POWER
 
 __all__ = [
+    "ADVERSARIAL",
     "ADVERSARIAL_RA",
     "ADVERSARIAL_SA",
     "ALPHA",
@@ -48,7 +50,6 @@ __all__ = [
     "MISSING",
     "POWER",
     "ROBUST_METRIC",
-    "STANDARD_METRIC",
     "STANDARD_SA",
     "UNDECIDED",
     "WORSE",
@@ -61,6 +62,7 @@ __all__ = [
     "Universal",
     "double_win",
     "match",
+    "pairs_by_name",
     "percent",
     "universal",
 ]

@@ -21,10 +21,10 @@ STANDARD_SA = "standard SA"
 ADVERSARIAL_SA = "adversarial SA"
 ADVERSARIAL_RA = "adversarial RA"
 
-STANDARD_METRIC = "accuracy/top1"
-"""What SA usually is."""
 ROBUST_METRIC = "accuracy/top1/pgd-20"
 """What RA usually is: top-1 accuracy under PGD of 20 steps."""
+ADVERSARIAL = ", adversarial"
+"""What the name of a task ends in where it is another one's adversarial training."""
 
 _ALIKE = 0.005
 """How far the sparsities of one level may be apart that chance draws for each condition."""
@@ -90,8 +90,8 @@ def double_win(
     matches: Sequence[Match],
     standard: str,
     adversarial: str,
-    metric: str = STANDARD_METRIC,
     robust_metric: str = ROBUST_METRIC,
+    metric: str | None = None,
 ) -> list[DoubleWin]:
     """Levels that match dense in SA after standard and in SA and RA after adversarial training.
 
@@ -99,8 +99,9 @@ def double_win(
         matches: Of both tasks, and maybe of others.
         standard: The task of standard training.
         adversarial: That of adversarial training.
-        metric: What standard accuracy (SA) is called.
         robust_metric: What robust accuracy (RA) is called.
+        metric: What standard accuracy (SA) is called; if None, the same without the attack, which
+            is what follows the last slash.
 
     Returns:
         For each kind of ticket of either task. Only levels that all three conditions have can win
@@ -110,17 +111,14 @@ def double_win(
         ConfigError: If the three conditions are not different ones, or there is no ticket with
             results of one of them.
     """
+    wanted = _conditions(standard, adversarial, robust_metric, metric)
+    metric = wanted[STANDARD_SA][1]
     for what, one, other in (
         ("tasks", standard, adversarial),
         ("metrics", metric, robust_metric),
     ):
         if one == other:
             raise ConfigError(f"double-win: the two {what} are both {one!r}; they have to differ")
-    wanted = {
-        STANDARD_SA: (standard, metric),
-        ADVERSARIAL_SA: (adversarial, metric),
-        ADVERSARIAL_RA: (adversarial, robust_metric),
-    }
     for task, measure in wanted.values():
         _require(matches, task, measure)
     measured = [each for each in matches if _measure(each) in wanted.values()]
@@ -128,6 +126,36 @@ def double_win(
         _double_win(kind, {name: _of(group, *where) for name, where in wanted.items()}, wanted)
         for kind, group in by_kind(measured).items()
     ]
+
+
+def pairs_by_name(
+    matches: Iterable[Match], robust_metric: str = ROBUST_METRIC
+) -> list[tuple[str, str]]:
+    """Tasks of standard and of adversarial training that :data:`ADVERSARIAL` tells apart.
+
+    Args:
+        matches: Of all tasks.
+        robust_metric: What robust accuracy is called.
+
+    Returns:
+        Those with all three conditions, in order.
+    """
+    there = {_measure(each) for each in matches}
+    pairs = [(task, f"{task}{ADVERSARIAL}") for task in sorted({task for task, _ in there})]
+    return [pair for pair in pairs if there.issuperset(_conditions(*pair, robust_metric).values())]
+
+
+def _conditions(
+    standard: str, adversarial: str, robust_metric: str, metric: str | None = None
+) -> dict[str, tuple[str, str]]:
+    """Task and metric of each."""
+    if metric is None:
+        metric = robust_metric.rpartition("/")[0] or robust_metric
+    return {
+        STANDARD_SA: (standard, metric),
+        ADVERSARIAL_SA: (adversarial, metric),
+        ADVERSARIAL_RA: (adversarial, robust_metric),
+    }
 
 
 def _double_win(

@@ -116,7 +116,7 @@ class Scale:
         return cls(tuple(sorted(sparsities)), low - pad, high + pad, False)
 
 
-def _place(sparsity: float) -> float:
+def place_of(sparsity: float) -> float:
     """Where on the axis: halvings of what is left."""
     return -math.log2(1 - min(sparsity, _NEARLY_ALL))
 
@@ -158,18 +158,18 @@ class _Panel:
         for reference, look in references.items():
             points = sorted(reference.points)
             self.axes.plot(
-                [_place(x) for x, _ in points], [y for _, y in points], look.line,
+                [place_of(x) for x, _ in points], [y for _, y in points], look.line,
                 color=look.colour, marker=look.marker, markersize=3, linewidth=1, gid=look.name,
             )  # fmt: skip
 
     def _set_axes(self) -> None:
         scale, axes = self.scale, self.axes
-        reach = max(_place(scale.sparsities[-1]), 0.5)
+        reach = max(place_of(scale.sparsities[-1]), 0.5)
         ticks = [0.0]
         for sparsity in scale.sparsities:
-            if _place(sparsity) - _place(ticks[-1]) >= reach / _TICKS:
+            if place_of(sparsity) - place_of(ticks[-1]) >= reach / _TICKS:
                 ticks.append(sparsity)
-        axes.set_xticks([_place(tick) for tick in ticks], [f"{100 * t:.4g}" for t in ticks])
+        axes.set_xticks([place_of(tick) for tick in ticks], [f"{100 * t:.4g}" for t in ticks])
         axes.set_xlim(-0.04 * reach, 1.04 * reach)
         if scale.log:
             axes.set_yscale("log")
@@ -193,7 +193,7 @@ class _Panel:
         axes, gid = self.axes, look.name
         places, means, deviations = [], [], []
         for runs in levels.values():
-            place, values = _place(spread([run.sparsity for run in runs]).mean), finite(runs)
+            place, values = place_of(spread([run.sparsity for run in runs]).mean), finite(runs)
             found = spread(values) if values else Spread(math.nan, math.nan, 0)
             places.append(place)
             means.append(found.mean)

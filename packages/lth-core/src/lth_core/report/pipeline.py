@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lth_core.report.curves import curves
+from lth_core.report.double_wins import double_wins
 from lth_core.report.masks import masks
 from lth_core.report.material import Material
 from lth_core.report.numbers import numbers
@@ -15,7 +16,9 @@ from lth_core.report.summary import summary
 from lth_core.report.trained import trained
 from lth_core.report.verdicts import verdicts
 
-BUILDERS: tuple[Builder, ...] = (summary, curves, verdicts, masks, trained, numbers, provenance)
+BUILDERS: tuple[Builder, ...] = (
+    summary, curves, verdicts, double_wins, masks, trained, numbers, provenance,
+)  # fmt: skip
 
 
 def build(

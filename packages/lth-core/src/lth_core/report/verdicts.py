@@ -94,17 +94,30 @@ def _family(each: Match) -> tuple[str | Cell, ...]:
         _name(each),
         str(each.dense),
         "unknown" if each.margin is None else f"{each.margin:.3g}",
-        _sparsest(each.by_rule, known),
-        _sparsest(each.by_test, bool(powers)),
+        sparsest_cell(each.by_rule, known),
+        sparsest_cell(each.by_test, bool(powers)),
         f"{min(powers):.2f}" if powers else "",
         str(max(seeds)) if seeds else "",
     )
 
 
-def _sparsest(sparsity: float | None, known: bool) -> Cell:
+def sparsest_cell(sparsity: float | None, known: bool) -> Cell:
+    """The sparsest level that matches, or that there is none, or that it cannot be known."""
     if not known:
         return Cell("cannot be said", FAINT)
     return Cell(percent(sparsity), UNSURE if sparsity is None else GOOD)
+
+
+def rule_cell(rule: bool | None) -> Cell:
+    """What the papers' rule says of a level."""
+    if rule is None:
+        return Cell("cannot be said", FAINT)
+    return Cell("matches", GOOD) if rule else Cell("does not", BAD)
+
+
+def test_cell(verdict: str) -> Cell:
+    """What the test says of a level."""
+    return Cell(verdict, _LOOKS.get(verdict, UNSURE))
 
 
 def _details(each: Match) -> Fold:
@@ -122,17 +135,14 @@ def _details(each: Match) -> Fold:
 
 
 def _level(level: Level) -> tuple[str | Cell, ...]:
-    rule = Cell("cannot be said", FAINT)
-    if level.rule is not None:
-        rule = Cell("matches", GOOD) if level.rule else Cell("does not", BAD)
     found = str(level.found)
     return (
         str(level.level),
         percent(level.sparsity),
         f"{found}, {level.lost} without a number" if level.lost else found,
         f"{level.gain:+.4g}" if level.gain == level.gain else "",
-        rule,
-        Cell(level.verdict, _LOOKS.get(level.verdict, UNSURE)),
+        rule_cell(level.rule),
+        test_cell(level.verdict),
         "" if level.power is None else f"{level.power:.2f}",
         "" if level.seeds is None else str(level.seeds),
     )
