@@ -17,6 +17,7 @@ from typing import Any
 from lth_core.checkpoints import stem
 from lth_core.imp.settings import IMPSettings
 from lth_core.masks import MaskSet
+from lth_core.openmmlab.keys import package_keys
 from lth_core.openmmlab.settings import KEEP, REINIT, RecordSettings, TicketSettings
 from lth_core.results import DENSE
 from lth_core.ticket import WEIGHTS_NAME, Ticket
@@ -230,7 +231,7 @@ def comparison_digest(cfg: Mapping[str, Any]) -> str:
     """Of what trainings that are compared should have in common: all but start, mask and seed."""
     to_dict = getattr(cfg, "to_dict", None)
     plain = dict(to_dict() if to_dict is not None else cfg)
-    kept = {key: plain[key] for key in _TOLD if plain.get(key) is not None}
+    kept = {k: plain[k] for k in (*_TOLD, *package_keys()) if plain.get(k) is not None}
     kept["model"] = _without_start(kept.get("model"))
     for key, value in kept.items():
         if key.endswith("_dataloader") and isinstance(value, Mapping):

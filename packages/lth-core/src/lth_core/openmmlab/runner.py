@@ -1,9 +1,8 @@
-"""The runner: mmengine's, plus the config keys ``ticket`` and ``imp`` and CPU processes."""
+"""The runner: mmengine's, plus lth's config keys and CPU processes."""
 
 from __future__ import annotations
 
 import copy
-import difflib
 import itertools
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +23,7 @@ from lth_core.files import publish
 from lth_core.openmmlab.compat import processes
 from lth_core.openmmlab.compat.checkpoints import PlainCheckpointHook
 from lth_core.openmmlab.hooks import TicketHook
+from lth_core.openmmlab.keys import apply_package_keys, reject_misspelt_keys
 from lth_core.openmmlab.naming import Names, names_of_training
 from lth_core.openmmlab.preflight import missing_files
 from lth_core.openmmlab.recording import ClockHook, LastMetrics, record, results_of
@@ -39,7 +39,6 @@ from lth_core.openmmlab.sampling import end_workers, seed_loader
 from lth_core.openmmlab.settings import parse_imp, parse_record, parse_ticket
 from lth_core.openmmlab.unknown import named
 
-KEYS = ("ticket", "imp", "record")
 _COUNTER = itertools.count()
 
 
@@ -73,7 +72,7 @@ class LTHRunner(Runner):
             An object with ``train()``.
 
         Raises:
-            LTHError: If ``ticket`` or ``imp`` is malformed, or the ticket is damaged. One that is
+            LTHError: If one of lth's keys is malformed, or the ticket is damaged. One that is
                 missing is an error of :meth:`train` alone: a trained checkpoint has its zeros and
                 its masks, and is tested without.
         """
@@ -85,12 +84,13 @@ class LTHRunner(Runner):
         ticket, imp = cfg.get("ticket"), cfg.get("imp")
         names = parse_record(cfg.get("record"))
         asked = copy.deepcopy(cfg)
+        apply_package_keys(cfg)
         if ticket is not None and imp is not None:
             raise ConfigError(
                 "the config has both ticket and imp; train from a ticket, or find tickets"
             )
         if imp is not None:
-            return IMPChain(cfg, parse_imp(imp))
+            return IMPChain(asked, parse_imp(imp))  # whose levels come here again
         settings = None if ticket is None else parse_ticket(ticket)
         hook: TicketHook | None = None
         missing = () if settings is None else tuple(missing_files(settings))
@@ -243,15 +243,3 @@ def _spare_download(model: Any) -> None:
     for key, part in model.items():
         if key != "backbone":
             _spare_download(part)
-
-
-def reject_misspelt_keys(cfg: Config) -> None:
-    """Refuses a top-level key that looks like lth's own: mmengine would pass over it in silence.
-
-    Raises:
-        ConfigError: Naming the key and what was probably meant.
-    """
-    for key in cfg:
-        guess = difflib.get_close_matches(key.lower(), KEYS, n=1, cutoff=0.75)
-        if key not in KEYS and guess and isinstance(cfg[key], dict):
-            raise ConfigError(f"the config has a key {key!r}; did you mean {guess[0]!r}?")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import _lth_core_startup
 
-from lth_core.openmmlab.compat import checkpoints, imaging, mmcv_ext
+from lth_core.openmmlab.compat import checkpoints, handover, imaging, mmcv_ext
 
 
 def install() -> None:
@@ -17,3 +17,4 @@ def install() -> None:
     _lth_core_startup.watch()  # where Python's start-up did not run it: from a bare source tree
     checkpoints.install()
     imaging.install()
+    handover.install()

@@ -1,0 +1,79 @@
+"""Top-level keys of a config: lth-core's own, and those that other packages bring.
+
+A package names its keys in its metadata, as entry points of the group ``lth_core.config_keys``::
+
+    [project.entry-points."lth_core.config_keys"]
+    adversarial = "lth_cls.adversarial.settings:apply"
+
+and is imported only for a config that has one. The function gets the config and changes it in
+place into one that mmengine understands. What it raises is told before anything is started.
+A package that runs from a bare source tree has no metadata; there importing it is what
+:func:`register_key` needs.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+
+from mmengine.config import Config
+
+from lth_core.errors import ConfigError
+
+OWN_KEYS = ("ticket", "imp", "record")
+GROUP = "lth_core.config_keys"
+
+Apply = Callable[[Config], None]
+"""Does what a key asks for, in place; a second time it changes nothing."""
+
+_REGISTERED: dict[str, Apply] = {}
+
+
+def register_key(name: str, apply: Apply) -> None:
+    """Brings a key, also where the package's metadata does not."""
+    _REGISTERED[name] = apply
+
+
+@cache
+def _installed() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=GROUP)}
+
+
+def package_keys() -> list[str]:
+    """Names of the keys that packages bring, sorted."""
+    return sorted({*_installed(), *_REGISTERED})
+
+
+def known_keys() -> tuple[str, ...]:
+    """All of lth's keys."""
+    return (*OWN_KEYS, *package_keys())
+
+
+def apply_package_keys(cfg: Config) -> None:
+    """Does what a config's keys of packages ask for. Safe to call again.
+
+    Args:
+        cfg: Is changed; the keys stay in it.
+
+    Raises:
+        LTHError: If one is malformed.
+    """
+    for name in package_keys():
+        if cfg.get(name) is not None:
+            apply = _REGISTERED.get(name) or _installed()[name].load()
+            apply(cfg)
+
+
+def reject_misspelt_keys(cfg: Config) -> None:
+    """Refuses a top-level key that looks like lth's own: mmengine would pass over it in silence.
+
+    Raises:
+        ConfigError: Naming the key and what was probably meant.
+    """
+    known = known_keys()
+    for key in cfg:
+        guess = difflib.get_close_matches(key.lower(), known, n=1, cutoff=0.75)
+        if key not in known and guess and isinstance(cfg[key], dict):
+            raise ConfigError(f"the config has a key {key!r}; did you mean {guess[0]!r}?")
