@@ -22,6 +22,7 @@ from lth_core.matching import (
     MISSING,
     STANDARD_SA,
     DoubleWin,
+    all_double_wins,
     double_win,
     match,
 )
@@ -177,6 +178,36 @@ def test_false_wins_are_as_rare_as_promised() -> None:
     assert wrong / 150 < 0.1  # 0.05, and what 150 studies can tell
 
 
+def test_standard_training_may_have_a_name_of_its_own_for_accuracy() -> None:
+    found = [
+        Result(r.task, r.weights, r.mask, r.level, r.sparsity, r.seed,
+               "test_accuracy_at_best_val" if r.task == "std" else f"best/{r.metric[-4:]}", r.value)
+        for r in results((1, (DENSE, DENSE, DENSE)), (2, (BAD, DENSE, DENSE)))
+    ]  # fmt: skip
+    (win,) = double_win(
+        match(found), "std", "adv", "best/d-20", "best/top1", "test_accuracy_at_best_val"
+    )
+    assert win.by_rule == at(1)
+    assert win.conditions[STANDARD_SA].metric == "test_accuracy_at_best_val"
+
+
+def test_names_tell_what_belongs_together() -> None:
+    found = results((1, (DENSE, DENSE, DENSE)))
+    named = [
+        Result({"std": "X", "adv": "X, adversarial"}[r.task], r.weights, r.mask, r.level,
+               r.sparsity, r.seed, r.metric, r.value)
+        for r in found
+    ]  # fmt: skip
+    assert [(w.standard, w.by_rule) for w in all_double_wins(match(named))] == [("X", at(1))]
+    assert all_double_wins(match(found)) == []
+    pairs = [("std", "adv"), ("X", "X, adversarial"), ("std", "adv")]
+    both = all_double_wins(match([*found, *named]), pairs)
+    assert [each.standard for each in both] == ["std", "X"]
+    for lacking in CONDITIONS.values():
+        less = [r for r, old in zip(named, found, strict=True) if (old.task, old.metric) != lacking]
+        assert all_double_wins(match(less)) == []
+
+
 # What cannot be said ------------------------------------------------------------------------------
 
 
@@ -255,11 +286,11 @@ def test_levels_of_different_ladders_are_told() -> None:
     [
         (("stt", "adv"), "no ticket has results of the task 'stt'; did you mean 'std'? there are"),
         (("adv", "std"), "tickets of 'std' have no metric 'accuracy/top1/pgd-20'; did you mean"),
-        (("std", "std"), "the two tasks are both 'std'; they have to differ"),
-        (("std", "adv", SA, SA), f"the two metrics are both {SA!r}; they have to differ"),
+        (("std", "std"), "both tasks are 'std'; they have to differ"),
+        (("std", "adv", SA, SA), f"SA and RA are both {SA!r}; they have to differ"),
         (("std", "adv", "mAP/pgd-20"), "have no metric 'mAP'; there are 'accuracy/top1'"),
         (("std", "adv", RA, "top5"), "have no metric 'top5'; there are 'accuracy/top1'"),
-        (("std", "adv", "robust"), "the two metrics are both 'robust'"),
+        (("std", "adv", "robust"), "SA and RA are both 'robust'; they"),
     ],
 )
 def test_what_is_not_there(asked: tuple[str, str], message: str) -> None:
@@ -311,6 +342,8 @@ def test_names_of_metrics(file: str, capsys: pytest.CaptureFixture[str]) -> None
     assert "tickets of 'std' have no metric 'accuracy/top1/pgd-20'" in capsys.readouterr().err
     assert main([*asked, "--metric", SA, "--robust-metric", RA]) == 0
     capsys.readouterr()
+    assert main([*asked, "--standard-metric", "best/top1"]) == 2
+    assert "tickets of 'std' have no metric 'best/top1'" in capsys.readouterr().err
     assert main([*asked, "--robust-metric", "accuracy/top1/pgd-2O"]) == 2
     assert "did you mean 'accuracy/top1/pgd-20'?" in capsys.readouterr().err
 

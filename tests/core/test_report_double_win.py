@@ -25,7 +25,7 @@ CONTROL = results((3, (BAD, BAD, BAD)), dense=(None, None, None), variant="rando
 
 
 def page_of(found: list[Result], *pairs: tuple[str, str]) -> ElementTree.Element:
-    material = choose(Material((), tuple(found)), pairs, None)
+    material = choose(Material((), tuple(found)), pairs)
     return parse(render("title", "lead", build(material)))
 
 

@@ -25,6 +25,9 @@ below dense's. By the test (Welch's, of one side, Holm's method over a family's 
 if it is shown to be less than the margin worse, and is worse if it is shown to be worse; power is
 how likely a level as good as dense would have been shown to match (of the least certain level),
 and beside it stand the runs of either kind that would make that 0.8.
+
+A double-win ticket matches in all three of --double-win, each by itself at this alpha. Where tasks
+are called X and 'X, adversarial' they are judged so without being asked for.
 """
 
 
@@ -52,7 +55,7 @@ def add_parser(commands: Any) -> None:
         "--tasks", nargs="+", metavar="TASK", help="only these, which universal tickets match on"
     )
     double_wins.add_option(tasks)
-    double_wins.add_metric(parser, ", or that of --metric")
+    double_wins.add_metrics(parser)
     parser.add_argument("--levels", action="store_true", help="show every level")
     add_json(parser, "print everything as JSON")
     parser.set_defaults(run=run)
@@ -60,13 +63,13 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any] | None:
     """Judges the tickets of results."""
-    from lth_core.matching import match
+    from lth_core import matching
 
-    double_wins.check(args)
-    matches = match(_wanted(args), args.alpha, args.margin)
+    metrics = double_wins.metrics(args)
+    matches = matching.match(_wanted(args), args.alpha, args.margin)
     if not matches:
         raise RunError("there are dense runs alone; nothing to match with them")
-    found = double_wins.find(matches, args)
+    found = matching.all_double_wins(matches, double_wins.pairs(args), **metrics)
     if args.double_win:
         matches = double_wins.only(matches, found)
     if args.json:
@@ -82,8 +85,7 @@ def facts(matches: Sequence[Match], found: Sequence[DoubleWin] | None = None) ->
         matches: Of families.
         found: Double-win tickets; those that names tell if None.
     """
-    if found is None:
-        found = double_wins.by_name(matches)
+    found = _double_wins(matches) if found is None else found
     return {"matches": matches, "universal": _on_every_task(matches), "double_win": found}
 
 
@@ -97,8 +99,7 @@ def show(
         levels: Whether every level has a line, too.
         found: Double-win tickets; those that names tell if None.
     """
-    if found is None:
-        found = double_wins.by_name(matches)
+    found = _double_wins(matches) if found is None else found
     console = output.console()
     console.print(_families(matches))
     if levels:
@@ -123,6 +124,12 @@ def _on_every_task(matches: Sequence[Match]) -> list[Universal]:
     measured = {(each.family.task, each.family.metric) for each in matches}
     one_each = len(measured) == len({task for task, _ in measured})
     return universal(matches) if one_each else []
+
+
+def _double_wins(matches: Sequence[Match]) -> list[DoubleWin]:
+    from lth_core.matching import all_double_wins
+
+    return all_double_wins(matches)
 
 
 def _wanted(args: argparse.Namespace) -> list[results.Result]:

@@ -28,48 +28,44 @@ def add_option(parser: Any) -> None:
     )  # fmt: skip
 
 
-def add_metric(parser: argparse.ArgumentParser, more: str = "") -> None:
-    """Adds what robust accuracy is called."""
+def add_metrics(parser: argparse.ArgumentParser) -> None:
+    """Adds what accuracies are called, beside ``--metric``."""
     parser.add_argument(
         "--robust-metric", metavar="NAME",
-        help=f"robust accuracy of --double-win ({ROBUST_METRIC}); standard accuracy has the same "
-        f"name without what follows the last slash{more}",
+        help=f"robust accuracy of --double-win ({ROBUST_METRIC}); standard accuracy is --metric, "
+        "or the same without what follows the last slash",
     )  # fmt: skip
+    parser.add_argument(
+        "--standard-metric",
+        metavar="NAME",
+        help="standard accuracy of STANDARD, where it has another name there than in ADVERSARIAL",
+    )
 
 
-def check(args: argparse.Namespace) -> None:
-    """Refuses what goes with ``--double-win`` alone.
+def pairs(args: argparse.Namespace) -> list[tuple[str, str]]:
+    """Tasks that ``--double-win`` says belong together."""
+    return [(standard, adversarial) for standard, adversarial in args.double_win]
+
+
+def metrics(args: argparse.Namespace, *alone: str) -> dict[str, str | None]:
+    """What accuracies are called, as :func:`lth_core.matching.double_win` takes it.
+
+    Args:
+        args: The arguments.
+        alone: Further options that go with ``--double-win`` alone.
 
     Raises:
-        ConfigError: If there is any.
+        ConfigError: If a name that goes with ``--double-win`` alone is given without it.
     """
-    if args.robust_metric is not None and not args.double_win:
-        raise ConfigError("--robust-metric goes with --double-win STANDARD ADVERSARIAL")
-
-
-def find(matches: Sequence[Match], args: argparse.Namespace) -> list[DoubleWin]:
-    """What ``--double-win`` asks for; else what the names of tasks tell.
-
-    Raises:
-        ConfigError: If a task or a metric that is asked for has no results.
-    """
-    from lth_core.matching import double_win
-
-    if not args.double_win:
-        return by_name(matches)
-    robust = args.robust_metric or ROBUST_METRIC
-    return [
-        each
-        for standard, adversarial in dict.fromkeys(map(tuple, args.double_win))
-        for each in double_win(matches, standard, adversarial, robust, args.metric)
-    ]
-
-
-def by_name(matches: Sequence[Match]) -> list[DoubleWin]:
-    """Verdicts over all tasks whose names tell that they belong together."""
-    from lth_core.matching import double_win, pairs_by_name
-
-    return [each for pair in pairs_by_name(matches) for each in double_win(matches, *pair)]
+    for option in (*alone, "robust_metric", "standard_metric"):
+        if getattr(args, option) is not None and not args.double_win:
+            name = option.replace("_", "-")
+            raise ConfigError(f"--{name} goes with --double-win STANDARD ADVERSARIAL")
+    return {
+        "robust_metric": args.robust_metric or ROBUST_METRIC,
+        "metric": args.metric,
+        "standard_metric": args.standard_metric,
+    }
 
 
 def only(matches: Sequence[Match], found: Sequence[DoubleWin]) -> list[Match]:

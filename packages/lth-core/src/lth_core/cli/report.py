@@ -16,6 +16,8 @@ from lth_core.errors import RunError
 
 _EPILOG = """
 The file brings everything along: it opens offline, in any browser, and can be sent to others.
+
+Double wins are shown of tasks called X and 'X, adversarial', or of those that --double-win names.
 """
 
 
@@ -44,7 +46,8 @@ def add_parser(commands: Any) -> None:
         "models and test data of the runs' configs; 0 shows none (%(default)s)",
     )  # fmt: skip
     double_wins.add_option(parser)
-    double_wins.add_metric(parser)
+    parser.add_argument("--metric", help="standard accuracy of --double-win")
+    double_wins.add_metrics(parser)
     add_json(parser, "print what was written as JSON")
     parser.set_defaults(run=run)
 
@@ -52,11 +55,10 @@ def add_parser(commands: Any) -> None:
 def run(args: argparse.Namespace) -> dict[str, Any] | None:
     """Writes the page."""
     published = extra("report", "lth_core.report.references", "report").references(args.reference)
-    double_wins.check(args)
+    metrics = double_wins.metrics(args, "metric")
     material = extra("report", "lth_core.report.material", "report").collect(args.dirs, published)
-    pairs = map(tuple, args.double_win)
     choose = extra("report", "lth_core.report.double_wins", "report").choose
-    material = choose(material, tuple(pairs), args.robust_metric)
+    material = choose(material, double_wins.pairs(args), **metrics)
     build = extra("report", "lth_core.report.pipeline", "report").build
     render = extra("report", "lth_core.report.page", "report").render
     problems = [ticket.problem for ticket in material.tickets if ticket.problem]

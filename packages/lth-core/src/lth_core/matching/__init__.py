@@ -24,6 +24,7 @@ from lth_core.matching.double_wins import (
     STANDARD_SA,
     Condition,
     DoubleWin,
+    all_double_wins,
     double_win,
     pairs_by_name,
 )
@@ -60,6 +61,7 @@ __all__ = [
     "Level",
     "Match",
     "Universal",
+    "all_double_wins",
     "double_win",
     "match",
     "pairs_by_name",

@@ -11,6 +11,7 @@ import difflib
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from lth_core.errors import ConfigError
 from lth_core.matching.families import Match, percent
@@ -92,6 +93,7 @@ def double_win(
     adversarial: str,
     robust_metric: str = ROBUST_METRIC,
     metric: str | None = None,
+    standard_metric: str | None = None,
 ) -> list[DoubleWin]:
     """Levels that match dense in SA after standard and in SA and RA after adversarial training.
 
@@ -100,8 +102,9 @@ def double_win(
         standard: The task of standard training.
         adversarial: That of adversarial training.
         robust_metric: What robust accuracy (RA) is called.
-        metric: What standard accuracy (SA) is called; if None, the same without the attack, which
-            is what follows the last slash.
+        metric: What standard accuracy (SA) is called; if None, as RA without the attack, which is
+            what follows the last slash.
+        standard_metric: The same after standard training, if it has another name there.
 
     Returns:
         For each kind of ticket of either task. Only levels that all three conditions have can win
@@ -111,14 +114,11 @@ def double_win(
         ConfigError: If the three conditions are not different ones, or there is no ticket with
             results of one of them.
     """
-    wanted = _conditions(standard, adversarial, robust_metric, metric)
-    metric = wanted[STANDARD_SA][1]
-    for what, one, other in (
-        ("tasks", standard, adversarial),
-        ("metrics", metric, robust_metric),
-    ):
-        if one == other:
-            raise ConfigError(f"double-win: the two {what} are both {one!r}; they have to differ")
+    wanted = _conditions(standard, adversarial, robust_metric, metric, standard_metric)
+    if standard == adversarial:
+        raise ConfigError(f"double-win: both tasks are {standard!r}; they have to differ")
+    if wanted[ADVERSARIAL_SA] == wanted[ADVERSARIAL_RA]:
+        raise ConfigError(f"double-win: SA and RA are both {robust_metric!r}; they have to differ")
     for task, measure in wanted.values():
         _require(matches, task, measure)
     measured = [each for each in matches if _measure(each) in wanted.values()]
@@ -128,31 +128,52 @@ def double_win(
     ]
 
 
-def pairs_by_name(
-    matches: Iterable[Match], robust_metric: str = ROBUST_METRIC
-) -> list[tuple[str, str]]:
+def all_double_wins(
+    matches: Sequence[Match], pairs: Iterable[tuple[str, str]] = (), **metrics: Any
+) -> list[DoubleWin]:
+    """The same of several data sets, or shares of one.
+
+    Args:
+        matches: Of all tasks.
+        pairs: Tasks of standard and of adversarial training; if empty, those whose names tell
+            (:func:`pairs_by_name`).
+        metrics: What accuracies are called, see :func:`double_win`.
+
+    Raises:
+        ConfigError: As :func:`double_win`.
+    """
+    return [
+        each
+        for standard, adversarial in dict.fromkeys(pairs) or pairs_by_name(matches)
+        for each in double_win(matches, standard, adversarial, **metrics)
+    ]
+
+
+def pairs_by_name(matches: Iterable[Match]) -> list[tuple[str, str]]:
     """Tasks of standard and of adversarial training that :data:`ADVERSARIAL` tells apart.
 
     Args:
         matches: Of all tasks.
-        robust_metric: What robust accuracy is called.
 
     Returns:
-        Those with all three conditions, in order.
+        Those with all three conditions by their usual names, in order.
     """
     there = {_measure(each) for each in matches}
     pairs = [(task, f"{task}{ADVERSARIAL}") for task in sorted({task for task, _ in there})]
-    return [pair for pair in pairs if there.issuperset(_conditions(*pair, robust_metric).values())]
+    return [pair for pair in pairs if there.issuperset(_conditions(*pair, ROBUST_METRIC).values())]
 
 
 def _conditions(
-    standard: str, adversarial: str, robust_metric: str, metric: str | None = None
+    standard: str,
+    adversarial: str,
+    robust_metric: str,
+    metric: str | None = None,
+    standard_metric: str | None = None,
 ) -> dict[str, tuple[str, str]]:
     """Task and metric of each."""
-    if metric is None:
-        metric = robust_metric.rpartition("/")[0] or robust_metric
+    metric = metric or robust_metric.rpartition("/")[0] or robust_metric
     return {
-        STANDARD_SA: (standard, metric),
+        STANDARD_SA: (standard, standard_metric or metric),
         ADVERSARIAL_SA: (adversarial, metric),
         ADVERSARIAL_RA: (adversarial, robust_metric),
     }

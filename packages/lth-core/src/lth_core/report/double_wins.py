@@ -5,20 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from matplotlib.figure import Figure as Canvas
 
 from lth_core.errors import ConfigError
 from lth_core.matching import (
     MISSING,
-    ROBUST_METRIC,
     Condition,
     DoubleWin,
     JointLevel,
     Match,
-    double_win,
+    all_double_wins,
     match,
-    pairs_by_name,
     percent,
 )
 from lth_core.report.drawing import drawing
@@ -52,36 +51,28 @@ _NOTE = (
 )
 
 
-def choose(
-    material: Material, pairs: Sequence[tuple[str, str]], robust_metric: str | None
-) -> Material:
+def choose(material: Material, pairs: Sequence[tuple[str, str]] = (), **metrics: Any) -> Material:
     """Says which tasks belong together.
 
     Args:
         material: What was found.
         pairs: Tasks of standard and of adversarial training; those that names tell if empty.
-        robust_metric: What robust accuracy is called; as usual if None.
+        metrics: What accuracies are called, see :func:`lth_core.matching.double_win`.
 
     Raises:
         ConfigError: If a task or metric that is asked for has no results.
     """
-    robust = robust_metric or ROBUST_METRIC
-    if pairs:
-        matches = match(material.results)
-        for pair in pairs:
-            double_win(matches, *pair, robust)
-    else:
-        pairs = pairs_by_name(_judged(material))
-    return replace(material, double_wins=tuple(dict.fromkeys(pairs)), robust_metric=robust)
+    matches = match(material.results) if pairs else list(_judged(material))
+    found = all_double_wins(matches, pairs, **metrics)
+    return replace(material, double_wins=tuple(found))
 
 
 def double_wins(material: Material) -> Iterator[Section]:
     """Verdicts over pairs of tasks, and each pair with its three conditions side by side."""
-    matches = list(_judged(material))
     looks = {kind: look(place) for place, kind in enumerate(all_kinds(material))}
-    found = {
-        pair: double_win(matches, *pair, material.robust_metric) for pair in material.double_wins
-    }
+    found: dict[tuple[str, str], list[DoubleWin]] = {}
+    for each in material.double_wins:
+        found.setdefault((each.standard, each.adversarial), []).append(each)
     if found:
         parts: list[Part] = [_overview(found)]
         for (standard, adversarial), wins in found.items():

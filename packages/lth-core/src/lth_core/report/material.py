@@ -12,7 +12,7 @@ from lth_core import results
 from lth_core.errors import LTHError, RunError
 from lth_core.imp.directory import REWIND, START, STUDY, STUDY_DENSE, STUDY_TICKETS, TICKET
 from lth_core.imp.proof import prove
-from lth_core.matching import ROBUST_METRIC
+from lth_core.matching import DoubleWin
 from lth_core.report.references import Reference
 from lth_core.results import Result
 from lth_core.ticket import Ticket
@@ -74,16 +74,14 @@ class Material:
         results: Of trainings; values that are no number, or too large a one, are NaN.
         tickets: In order of their paths, damaged ones too.
         references: Published curves.
-        double_wins: Tasks of standard and of adversarial training that belong together.
-        robust_metric: What robust accuracy is called.
+        double_wins: What is to be shown of tasks of standard and of adversarial training.
     """
 
     places: tuple[Path, ...]
     results: tuple[Result, ...] = ()
     tickets: tuple[FoundTicket, ...] = ()
     references: tuple[Reference, ...] = ()
-    double_wins: tuple[tuple[str, str], ...] = ()
-    robust_metric: str = ROBUST_METRIC
+    double_wins: tuple[DoubleWin, ...] = ()
 
     @property
     def sound(self) -> list[FoundTicket]:
