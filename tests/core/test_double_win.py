@@ -7,6 +7,7 @@ import math
 import random
 import statistics
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from lth_core.matching import (
     all_double_wins,
     double_win,
     match,
+    pairs_by_name,
 )
 from lth_core.pruning import sparsity_after
 from lth_core.results import Result, append
@@ -180,29 +182,25 @@ def test_false_wins_are_as_rare_as_promised() -> None:
 
 def test_standard_training_may_have_a_name_of_its_own_for_accuracy() -> None:
     found = [
-        Result(r.task, r.weights, r.mask, r.level, r.sparsity, r.seed,
-               "test_accuracy_at_best_val" if r.task == "std" else f"best/{r.metric[-4:]}", r.value)
+        replace(r, metric="last" if r.task == "std" else f"best/{r.metric[-4:]}")
         for r in results((1, (DENSE, DENSE, DENSE)), (2, (BAD, DENSE, DENSE)))
-    ]  # fmt: skip
-    (win,) = double_win(
-        match(found), "std", "adv", "best/d-20", "best/top1", "test_accuracy_at_best_val"
-    )
+    ]
+    (win,) = double_win(match(found), "std", "adv", "best/d-20", "best/top1", "last")
     assert win.by_rule == at(1)
-    assert win.conditions[STANDARD_SA].metric == "test_accuracy_at_best_val"
+    assert win.conditions[STANDARD_SA].metric == "last"
 
 
 def test_names_tell_what_belongs_together() -> None:
     found = results((1, (DENSE, DENSE, DENSE)))
-    named = [
-        Result({"std": "X", "adv": "X, adversarial"}[r.task], r.weights, r.mask, r.level,
-               r.sparsity, r.seed, r.metric, r.value)
-        for r in found
-    ]  # fmt: skip
+    named = [replace(r, task={"std": "X", "adv": "X, adversarial"}[r.task]) for r in found]
     assert [(w.standard, w.by_rule) for w in all_double_wins(match(named))] == [("X", at(1))]
     assert all_double_wins(match(found)) == []
     pairs = [("std", "adv"), ("X", "X, adversarial"), ("std", "adv")]
     both = all_double_wins(match([*found, *named]), pairs)
     assert [each.standard for each in both] == ["std", "X"]
+    attacked = [replace(r, task=r.task.replace("adversarial", "adversarial pgd-10")) for r in named]
+    known = match([*named, *attacked, *runs(DENSE, 1, "X, adversarially", metric=SA)])
+    assert pairs_by_name(known) == [("X", "X, adversarial"), ("X", "X, adversarial pgd-10")]
     for lacking in CONDITIONS.values():
         less = [r for r, old in zip(named, found, strict=True) if (old.task, old.metric) != lacking]
         assert all_double_wins(match(less)) == []
@@ -271,12 +269,7 @@ def test_lower_is_better_where_it_is_said() -> None:
 
 def test_levels_of_different_ladders_are_told() -> None:
     found = results((1, (DENSE, DENSE, DENSE)))
-    other = [
-        Result("adv", r.weights, r.mask, 1, 0.4, r.seed, r.metric, r.value)
-        if r.task == "adv" and r.level
-        else r
-        for r in found
-    ]
+    other = [replace(r, sparsity=0.4) if r.task == "adv" and r.level else r for r in found]
     (note,) = judged(other).notes
     assert note.startswith("level 1 is not the same everywhere: 20.00 % in standard SA, 40.00 % in")
 
@@ -307,10 +300,7 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setenv("COLUMNS", "200")
     found = results((3, (DENSE, DENSE, DENSE)), (10, (DENSE, DENSE, BAD)))
     less = results((3, (DENSE, BAD, BAD)), (10, (BAD, BAD, BAD)))
-    tenth = [
-        Result(f"{r.task} 10 %", r.weights, r.mask, r.level, r.sparsity, r.seed, r.metric, r.value)
-        for r in less
-    ]
+    tenth = [replace(r, task=f"{r.task} 10 %") for r in less]
     append(tmp_path / "results.jsonl", [*found, *tenth, *runs(DENSE, 1, "svhn")])
     return str(tmp_path / "results.jsonl")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -79,13 +80,8 @@ def test_conditions_side_by_side_with_the_sparsest_double_win() -> None:
 
 def test_names_tell_which_tasks_belong_together() -> None:
     def named(task: str) -> list[Result]:
-        return [
-            Result(
-                task + (", adversarial" if run.task == "adv" else ""), run.weights, run.mask,
-                run.level, run.sparsity, run.seed, run.metric, run.value,
-            )
-            for run in FOUND
-        ]  # fmt: skip
+        names = {"std": task, "adv": f"{task}, adversarial"}
+        return [replace(run, task=names[run.task]) for run in FOUND]
 
     page = page_of([*named("CIFAR-10"), *named("SVHN"), *runs(DENSE, 1, "VOC", metric=SA)])
     assert rows(page)[:2] == [

@@ -25,7 +25,7 @@ ADVERSARIAL_RA = "adversarial RA"
 ROBUST_METRIC = "accuracy/top1/pgd-20"
 """What RA usually is: top-1 accuracy under PGD of 20 steps."""
 ADVERSARIAL = ", adversarial"
-"""What the name of a task ends in where it is another one's adversarial training."""
+"""What follows the name of a task in that of its adversarial training; the attack may follow."""
 
 _ALIKE = 0.005
 """How far the sparsities of one level may be apart that chance draws for each condition."""
@@ -159,7 +159,13 @@ def pairs_by_name(matches: Iterable[Match]) -> list[tuple[str, str]]:
         Those with all three conditions by their usual names, in order.
     """
     there = {_measure(each) for each in matches}
-    pairs = [(task, f"{task}{ADVERSARIAL}") for task in sorted({task for task, _ in there})]
+    tasks = sorted({task for task, _ in there})
+    pairs = [
+        (task, other)
+        for task in tasks
+        for other in tasks
+        if f"{other} ".startswith(f"{task}{ADVERSARIAL} ")
+    ]
     return [pair for pair in pairs if there.issuperset(_conditions(*pair, ROBUST_METRIC).values())]
 
 

@@ -134,7 +134,26 @@ def weights_of_tickets(names: Names, settings: IMPSettings) -> str:
 
 
 def task_of(cfg: Mapping[str, Any]) -> str:
-    """Data set and model: ``VOC FCOS``, ``Digits ResNet-18``, ``MoCo on ImageNet``."""
+    """Data set and model: ``VOC FCOS``, ``Digits ResNet-18``, ``MoCo on ImageNet``.
+
+    And what keys of packages make of the training: ``Digits ResNet-18, adversarial pgd-10``.
+    """
+    asked = {key: cfg[key] for key in package_keys() if cfg.get(key) is not None}
+    return ", ".join([_plain_task(cfg), *(" ".join([k, *_words(v)]) for k, v in asked.items())])
+
+
+def _words(settings: Any, name: str = "") -> Iterator[str]:
+    """Settings in short; switches are left out."""
+    if isinstance(settings, Mapping):
+        for key, value in settings.items():
+            yield from _words(value, key)
+    elif isinstance(settings, str):
+        yield settings
+    elif isinstance(settings, (int, float)) and not isinstance(settings, bool):
+        yield f"{name}={settings:.4g}"
+
+
+def _plain_task(cfg: Mapping[str, Any]) -> str:
     loader = cfg.get("train_dataloader") or cfg.get("val_dataloader") or {}
     data = loader.get("dataset") if isinstance(loader, Mapping) else None
     data_sets = "+".join(dict.fromkeys(_data_sets(data)))
@@ -149,7 +168,8 @@ def task_of(cfg: Mapping[str, Any]) -> str:
 
 def _model(model: Mapping[str, Any]) -> str:
     """A model's name; where its own says nothing, that of the part which tells it from others."""
-    kind = _kind(model)
+    made_of = model.get("classifier")  # a class that is made of another says so
+    kind = _kind({"type": made_of} if isinstance(made_of, (str, type)) else model)
     backbone, head = model.get("backbone"), model.get("decode_head")
     if kind.endswith("EncoderDecoder") and isinstance(head, (list, tuple)) and head:
         head = head[-1]
