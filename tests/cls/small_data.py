@@ -87,3 +87,15 @@ WRITERS = {
     "visda2017": write_visda,
 }
 """By the name of the folder under ``LTH_DATA_ROOT``."""
+
+
+def write_corruptions(
+    folder: Path, names: tuple[str, ...] = ("fog",), each: int = 4, classes: int = 10
+) -> Path:
+    """CIFAR-10-C's files with ``each`` pictures of each severity; returns the data root."""
+    root = folder / f"CIFAR-{classes}-C"
+    root.mkdir(parents=True, exist_ok=True)
+    for seed, name in enumerate(names):
+        np.save(root / f"{name}.npy", pictures(5 * each, classes, (32, 32, 3), seed)[0])
+    np.save(root / "labels.npy", np.tile(np.arange(each) % classes, 5))
+    return root

@@ -1,6 +1,7 @@
 """How models are measured: self-supervised ones, their features, and classifiers under attack."""
 
 from lth_cls.evaluation.average_precision import VOCClassificationAP, average_precision
+from lth_cls.evaluation.corruptions import CorruptionTestLoop
 from lth_cls.evaluation.frozen import FrozenBackboneClassifier, FrozenBackboneHook
 from lth_cls.evaluation.linear_svm import LinearSVMs, SVMSettings, train_svms
 from lth_cls.evaluation.loops import TwoViewTestLoop, TwoViewValLoop
@@ -9,6 +10,7 @@ from lth_cls.evaluation.robust import RobustEvaluator, RobustTestLoop, RobustVal
 from lth_cls.evaluation.svm_loop import LinearSVMLoop
 
 __all__ = [
+    "CorruptionTestLoop",
     "FrozenBackboneClassifier",
     "FrozenBackboneHook",
     "LinearSVMLoop",

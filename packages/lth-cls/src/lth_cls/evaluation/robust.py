@@ -14,9 +14,10 @@ from lth_core.scope import unwrap
 from mmengine.dist import get_rank, get_world_size
 from mmengine.evaluator import Evaluator
 from mmengine.registry import LOOPS
-from mmengine.runner import Runner, TestLoop, ValLoop
+from mmengine.runner import Runner, ValLoop
 from torch.utils.data import DataLoader
 
+from lth_cls.evaluation.checkpoints import RecordedTest
 from lth_cls.evaluation.robust_attacks import Images, parse_attacks
 from lth_cls.evaluation.victim import Victim, bfloat16, frozen, labels_of
 
@@ -203,8 +204,8 @@ class RobustValLoop(_Attacked, ValLoop):
 
 
 @LOOPS.register_module()
-class RobustTestLoop(_Attacked, TestLoop):
-    """As :class:`RobustValLoop`, for ``test``."""
+class RobustTestLoop(_Attacked, RecordedTest):
+    """As :class:`RobustValLoop`, for ``test``; see :class:`RecordedTest` for where numbers go."""
 
     def __init__(
         self,
@@ -224,6 +225,7 @@ class RobustTestLoop(_Attacked, TestLoop):
         self.evaluator.begin()
         with bfloat16(self.bf16):
             metrics: dict[str, float] = super().run()
+        self.record(metrics)
         return metrics
 
     def run_iter(self, idx: int, data_batch: Mapping[str, Any]) -> None:

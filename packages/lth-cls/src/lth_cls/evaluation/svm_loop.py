@@ -3,33 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from lth_core.errors import ConfigError
 from lth_core.openmmlab.pretrained import PretrainedBackbone
-from lth_core.openmmlab.recording import record, results_of
-from lth_core.openmmlab.settings import parse_record
 from lth_core.scope import unwrap
 from mmengine.dist import broadcast_object_list, collect_results, is_main_process
 from mmengine.registry import LOOPS
-from mmengine.runner import Runner, TestLoop
+from mmengine.runner import Runner
 from mmengine.runner.amp import autocast
 from mmpretrain.structures import DataSample, label_to_onehot
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from lth_cls.evaluation.checkpoints import RecordedTest
 from lth_cls.evaluation.linear_svm import LinearSVMs, SVMSettings, train_svms
 from lth_cls.evaluation.loops import pooled
-from lth_cls.evaluation.svm_results import names_of_checkpoint
 
 DIFFICULT = ("negative", "left_out")
 
 
 @LOOPS.register_module()
-class LinearSVMLoop(TestLoop):
+class LinearSVMLoop(RecordedTest):
     """Trains a linear SVM for each class on the features of one data set and tests on another's.
 
     ``test_cfg = dict(type='LinearSVMLoop', train_dataloader=dict(...))``. The features are what the
@@ -86,13 +83,12 @@ class LinearSVMLoop(TestLoop):
             else train_dataloader
         )
         self.svms: LinearSVMs | None = None
-        self._checkpoint: str | None = None
 
     def load_checkpoint(self, path: str) -> None:
         """Gives the model the backbone in a file; see :class:`PretrainedBackbone`."""
         model: Any = unwrap(self.runner.model)
         PretrainedBackbone(path)(model.backbone)
-        self._checkpoint = path
+        self.checkpoint = path
 
     def run(self) -> dict[str, float]:
         """Trains and tests; the numbers go into the work directory's file of results too."""
@@ -107,10 +103,7 @@ class LinearSVMLoop(TestLoop):
         metrics: dict[str, float] = self.evaluator.evaluate(len(self.dataloader.dataset))
         self.runner.call_hook("after_test_epoch", metrics=metrics)
         self.runner.call_hook("after_test")
-        if self._checkpoint is not None and is_main_process():
-            place, cfg = Path(self.runner.work_dir), self.runner.cfg
-            names = names_of_checkpoint(cfg, parse_record(cfg.get("record")), self._checkpoint)
-            record(place, results_of(place, place, names, self.runner.seed, metrics))
+        self.record(metrics, {"type": "linear SVM"})
         return metrics
 
     @torch.no_grad()

@@ -1,4 +1,4 @@
-"""What linear SVMs on a checkpoint's features are called in files of results."""
+"""Tests of checkpoints: what they are called in files of results, and loops that write there."""
 
 from __future__ import annotations
 
@@ -15,12 +15,50 @@ from lth_core.checkpoints import read_checkpoint
 from lth_core.errors import LTHError
 from lth_core.openmmlab.hooks import CHECKPOINT_KEY
 from lth_core.openmmlab.naming import Names, comparison_digest, stem, task_of
-from lth_core.openmmlab.settings import RecordSettings
+from lth_core.openmmlab.recording import record, results_of
+from lth_core.openmmlab.settings import RecordSettings, parse_record
 from lth_core.results import DENSE
 from lth_core.ticket import Ticket
+from mmengine.dist import is_main_process
+from mmengine.runner import TestLoop
 
 
-def names_of_checkpoint(cfg: Mapping[str, Any], record: RecordSettings, path: str | Path) -> Names:
+class RecordedTest(TestLoop):
+    """A test whose numbers go into the work directory's file of results too.
+
+    That is so for a checkpoint that is tested by itself, as by ``lth test``; what a training tests
+    when it has ended is the training's own.
+    """
+
+    checkpoint: str | None = None
+
+    def load_checkpoint(self, path: str) -> None:
+        """Gives the model what is in a file, and remembers its name."""
+        self.runner.load_checkpoint(path)
+        self.checkpoint = path
+
+    def record(self, metrics: Mapping[str, float], model: Any = None) -> None:
+        """Writes the numbers.
+
+        Args:
+            metrics: By their names.
+            model: What is tested, as a config; None for the model of the runner's.
+        """
+        if self.checkpoint is None or not is_main_process():
+            return
+        place, cfg = Path(self.runner.work_dir), self.runner.cfg
+        tested = {
+            "train_dataloader": cfg.get("test_dataloader"),
+            "model": cfg.get("model") if model is None else model,
+        }
+        settings = parse_record(cfg.get("record"))
+        names = names_of_checkpoint(cfg, settings, self.checkpoint, task_of(tested))
+        record(place, results_of(place, place, names, self.runner.seed, metrics))
+
+
+def names_of_checkpoint(
+    cfg: Mapping[str, Any], record: RecordSettings, path: str | Path, task: str
+) -> Names:
     """Of a test of a checkpoint: that of a chain's level, one trained from a ticket, or any.
 
     Checkpoints of one chain have its name in common, so that they make one curve over sparsity.
@@ -29,6 +67,7 @@ def names_of_checkpoint(cfg: Mapping[str, Any], record: RecordSettings, path: st
         cfg: The config of the test.
         record: Names that are given.
         path: The checkpoint's.
+        task: What is tested, where ``record`` does not name it.
     """
     folder = Path(path).absolute().parent
     is_ticket, sparsity = _is_ticket(path), sparsity_of(path)
@@ -39,12 +78,11 @@ def names_of_checkpoint(cfg: Mapping[str, Any], record: RecordSettings, path: st
         weights = stem(path)
         # The usual level of about this sparsity, by prunes of 20 %.
         level = max(1, round(math.log(1 - sparsity) / math.log(0.8))) if 0 < sparsity < 1 else 0
-    # The features of a ticket are not those of what has been trained from it.
+    # What a ticket starts from is not what has been trained from it.
     start = f"{weights}, start" if is_ticket else weights
     mask = DENSE if sparsity == 0 else record.mask or (f"imp {weights}" if of_level else weights)
-    task = {"train_dataloader": cfg.get("test_dataloader"), "model": {"type": "linear SVM"}}
     return Names(
-        record.task or task_of(task),
+        record.task or task,
         record.weights or start,
         mask,
         level,
