@@ -22,6 +22,9 @@ from lth_core.errors import RunError
 FILE = "results.jsonl"
 """Name of a file of results in a directory."""
 
+AUDIT = "robustness_audit.json"
+"""Name of a file beside it: whether the robustness of a model that was tested is real."""
+
 DENSE = "dense"
 """``mask`` of a training without one."""
 

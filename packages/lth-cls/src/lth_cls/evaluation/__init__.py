@@ -7,6 +7,8 @@ from lth_cls.evaluation.linear_svm import LinearSVMs, SVMSettings, train_svms
 from lth_cls.evaluation.loops import TwoViewTestLoop, TwoViewValLoop
 from lth_cls.evaluation.retrieval import RetrievalAccuracy, partner_ranks
 from lth_cls.evaluation.robust import RobustEvaluator, RobustTestLoop, RobustValLoop
+from lth_cls.evaluation.robust_audit import RobustAuditLoop
+from lth_cls.evaluation.settings import RobustnessSettings
 from lth_cls.evaluation.svm_loop import LinearSVMLoop
 
 __all__ = [
@@ -16,9 +18,11 @@ __all__ = [
     "LinearSVMLoop",
     "LinearSVMs",
     "RetrievalAccuracy",
+    "RobustAuditLoop",
     "RobustEvaluator",
     "RobustTestLoop",
     "RobustValLoop",
+    "RobustnessSettings",
     "SVMSettings",
     "TwoViewTestLoop",
     "TwoViewValLoop",

@@ -11,13 +11,14 @@ from lth_core.report.material import Material
 from lth_core.report.numbers import numbers
 from lth_core.report.predictions import predictions
 from lth_core.report.provenance import provenance
+from lth_core.report.robustness import robustness
 from lth_core.report.section import Builder, Section
 from lth_core.report.summary import summary
 from lth_core.report.trained import trained
 from lth_core.report.verdicts import verdicts
 
 BUILDERS: tuple[Builder, ...] = (
-    summary, curves, verdicts, double_wins, masks, trained, numbers, provenance,
+    summary, curves, verdicts, double_wins, robustness, masks, trained, numbers, provenance,
 )  # fmt: skip
 
 
