@@ -1,4 +1,4 @@
-"""The key ``robustness`` and its base files: beside other bases, strict, at work in ``lth test``."""
+"""The key ``robustness`` and its base files: beside other bases, strict, in ``lth test``."""
 
 from __future__ import annotations
 
