@@ -267,6 +267,19 @@ def test_lower_is_better_where_it_is_said() -> None:
     assert judged(found).by_rule == at(1)
 
 
+def test_where_dense_is_not_robust_there_is_nothing_to_win() -> None:
+    zero = (0.0, 0.0)
+    win = judged(results((1, (DENSE, DENSE, zero)), dense=(DENSE, DENSE, zero)))
+    assert win.by_rule == at(1)
+    assert win.notes[-1] == (
+        "adversarial RA: dense is not robust (0 ± 0 (2)), and to match that is no win"
+    )
+    little = (2.0, 2.1)
+    assert (
+        judged(results((1, (DENSE, DENSE, little)), dense=(DENSE, DENSE, little))).notes[1:] == ()
+    )
+
+
 def test_levels_of_different_ladders_are_told() -> None:
     found = results((1, (DENSE, DENSE, DENSE)))
     other = [replace(r, sparsity=0.4) if r.task == "adv" and r.level else r for r in found]

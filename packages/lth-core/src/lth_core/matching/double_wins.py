@@ -27,6 +27,8 @@ ROBUST_METRIC = "accuracy/top1/pgd-20"
 ADVERSARIAL = ", adversarial"
 """What follows the name of a task in that of its adversarial training; the attack may follow."""
 
+_NOT_ROBUST = 0.01
+"""RA of this share of SA, or less, is none to speak of."""
 _ALIKE = 0.005
 """How far the sparsities of one level may be apart that chance draws for each condition."""
 
@@ -251,6 +253,9 @@ def _notes(found: Mapping[str, Match | None], levels: Iterable[JointLevel]) -> I
             told.setdefault(note, []).append(name)
     for note, names in told.items():
         yield f"{', '.join(names)}: {note}"
+    accuracy, robust = found[ADVERSARIAL_SA], found[ADVERSARIAL_RA]
+    if accuracy and robust and robust.dense.mean <= _NOT_ROBUST * accuracy.dense.mean:
+        yield f"{ADVERSARIAL_RA}: dense is not robust ({robust.dense}), and to match that is no win"
     there = [name for name, each in found.items() if each]
     for level in levels:
         missing = [name for name in there if level.verdicts[name] == MISSING]
