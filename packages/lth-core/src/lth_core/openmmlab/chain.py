@@ -26,6 +26,7 @@ from lth_core.imp.directory import (
     stored_settings,
 )
 from lth_core.masks import MaskSet
+from lth_core.openmmlab.keys import apply_package_keys
 from lth_core.openmmlab.levels import BeginAgain, LevelHook, hand_over
 from lth_core.openmmlab.models import build_model
 from lth_core.openmmlab.naming import MASK_NAME, names_of_chain, weights_of_tickets
@@ -107,13 +108,16 @@ class _Trainer:
 
     def __init__(self, cfg: Config, settings: IMPSettings) -> None:
         self.cfg = cfg
+        applied = copy.deepcopy(cfg)
+        apply_package_keys(applied)
+        self.model = applied.model
         self.settings = settings
         self.work_dir = Path(cfg.work_dir)
         self.rewind_at = Point.parse(settings.rewind_at) if settings.rewind_at else None
 
     def scope(self, settings: IMPSettings) -> MaskSet:
         """All of the backbone's prunable weights."""
-        model = self._build(self.cfg.model)
+        model = self._build(self.model)
         names = prunable(model, settings.stem, settings.kinds, settings.backbone)
         prefix = common_prefix(names) if settings.backbone is None else f"{settings.backbone}."
         return MaskSet.ones(model, names).without_prefix(prefix)
@@ -171,7 +175,7 @@ class _Trainer:
         """The model's state after its own random initialisation."""
         with isolated(seed):
             set_random_seed(seed)
-            return snapshot(build_fresh(self.cfg.model, self._build))
+            return snapshot(build_fresh(self.model, self._build))
 
     def share(self, masks: MaskSet) -> MaskSet:
         """Rank 0's masks, on every rank."""
