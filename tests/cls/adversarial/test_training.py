@@ -124,7 +124,7 @@ def test_a_ticket_keeps_its_zeros_and_lth_train_takes_both_bases(
         assert not weight[~mask].any(), name
         assert bool(weight[mask].any())
     (line, *_) = (tmp_path / "run/results.jsonl").read_text().splitlines()
-    assert json.loads(line)["task"] == "Digits ResNet-18"
+    assert json.loads(line)["task"] == "Digits ResNet-18, adversarial fast"
 
 
 def test_wrong_settings_end_lth_train_with_one_line(
