@@ -86,7 +86,7 @@ def victim(classes: int) -> Victim:
     )
 
 
-def pictures(model: Victim, number: int = 12) -> Images:
+def pictures(model: Victim, number: int = 6) -> Images:
     """Random ones, labelled as the model sees them."""
     noise = torch.Generator().manual_seed(3)
     pixels = torch.rand(number, 3, SIDE, SIDE, generator=noise)

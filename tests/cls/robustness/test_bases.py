@@ -13,6 +13,7 @@ from lth_core.cli import main
 from lth_core.errors import ConfigError
 from lth_core.openmmlab import LTHRunner
 from lth_core.openmmlab.launch import load_config
+from lth_core.openmmlab.naming import comparison_digest, task_of
 from mmengine.config import Config
 from mmengine.runner import Runner
 
@@ -107,6 +108,13 @@ def test_a_second_time_nothing_changes_and_fp16_stays(tmp_path: Path) -> None:
     assert "test_cfg" not in without
 
 
+def test_a_training_is_the_same_task_however_it_is_tested() -> None:
+    cfg = Config({"model": {"type": "X"}, "train_dataloader": {"dataset": {"type": "Y"}}})
+    names = task_of(cfg), comparison_digest(cfg)
+    cfg.robustness = {"test": {"attacks": {"pgd-20": "pgd-20"}}}
+    assert (task_of(cfg), comparison_digest(cfg)) == names
+
+
 @pytest.mark.parametrize(
     ("value", "said"),
     [
@@ -132,6 +140,7 @@ def test_lth_test_takes_any_checkpoint_and_records_it(tmp_path: Path) -> None:
     cfg = config(tmp_path / "work", {})
     cfg.val_cfg = cfg.test_cfg = {}
     cfg.robustness = {"test": {"attacks": {"pgd-20": "pgd-20"}}}
+    cfg.adversarial = {"attack": "pgd-3"}
     cfg.dump(tmp_path / "config.py")
     arguments = ["test", str(tmp_path / "config.py"), str(checkpoint)]
     change = ["--cfg-options", "robustness.test.attacks.small=fast"]
@@ -141,5 +150,5 @@ def test_lth_test_takes_any_checkpoint_and_records_it(tmp_path: Path) -> None:
     robust = found["accuracy/top1/pgd-20"]
     assert robust.value == pytest.approx(exact_accuracy(weight, bias, 40, 2, EPS))
     assert (robust.task, robust.weights, robust.mask, robust.level) == (
-        "GreyNoise Flat", "chain", "dense", 0,
+        "GreyNoise Flat, adversarial pgd-3", "chain", "dense", 0,
     )  # fmt: skip

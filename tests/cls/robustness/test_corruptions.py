@@ -204,7 +204,7 @@ def test_all_fifteen_are_looked_for_before_any_is_tested(
     assert len(CORRUPTIONS) == 15
     assert not set(CORRUPTIONS) & set(FURTHER)
     root = write_corruptions(tmp_path, CORRUPTIONS[:-1], each=1)
-    loop(root, tmp_path / "work").dump(tmp_path / "config.py")
+    loop(root, tmp_path / "work", severities=(1,)).dump(tmp_path / "config.py")
     torch.save({"state_dict": {}}, tmp_path / "any.pth")
     assert main(["test", str(tmp_path / "config.py"), str(tmp_path / "any.pth")]) == 2
     said = capsys.readouterr().err.strip().splitlines()

@@ -47,10 +47,8 @@ class RecordedTest(TestLoop):
         if self.checkpoint is None or not is_main_process():
             return
         place, cfg = Path(self.runner.work_dir), self.runner.cfg
-        tested = {
-            "train_dataloader": cfg.get("test_dataloader"),
-            "model": cfg.get("model") if model is None else model,
-        }
+        told = cfg.to_dict() if model is None else {"model": model}
+        tested = {**told, "train_dataloader": cfg.get("test_dataloader")}
         settings = parse_record(cfg.get("record"))
         names = names_of_checkpoint(cfg, settings, self.checkpoint, task_of(tested))
         record(place, results_of(place, place, names, self.runner.seed, metrics))

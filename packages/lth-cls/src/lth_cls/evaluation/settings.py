@@ -74,4 +74,4 @@ def apply(cfg: Config) -> None:
         cfg[key] = ConfigDict({**own, **wanted})
 
 
-register_key(KEY, apply)
+register_key(KEY, apply, evaluation=True)

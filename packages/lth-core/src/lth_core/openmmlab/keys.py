@@ -6,7 +6,9 @@ A package names its keys in its metadata, as entry points of the group ``lth_cor
     adversarial = "lth_cls.adversarial.settings:apply"
 
 and is imported only for a config that has one. The function gets the config and changes it in
-place into one that mmengine understands. What it raises is told before anything is started.
+place into one that mmengine understands. What it raises is told before anything is started. Keys of
+the group ``lth_core.evaluation_keys`` say how a model is validated and tested, not what is trained:
+among results they make no other task.
 A package that runs from a bare source tree has no metadata; there importing it is what
 :func:`register_key` needs.
 """
@@ -23,27 +25,39 @@ from mmengine.config import Config
 from lth_core.errors import ConfigError
 
 OWN_KEYS = ("ticket", "imp", "record")
-GROUP = "lth_core.config_keys"
+GROUP, EVALUATION_GROUP = "lth_core.config_keys", "lth_core.evaluation_keys"
 
 Apply = Callable[[Config], None]
 """Does what a key asks for, in place; a second time it changes nothing."""
 
-_REGISTERED: dict[str, Apply] = {}
+_REGISTERED: dict[str, dict[str, Apply]] = {GROUP: {}, EVALUATION_GROUP: {}}
 
 
-def register_key(name: str, apply: Apply) -> None:
-    """Brings a key, also where the package's metadata does not."""
-    _REGISTERED[name] = apply
+def register_key(name: str, apply: Apply, evaluation: bool = False) -> None:
+    """Brings a key, also where the package's metadata does not.
+
+    Args:
+        name: The key.
+        apply: Does what it asks for.
+        evaluation: Whether it says how a model is validated and tested, not what is trained.
+    """
+    _REGISTERED[EVALUATION_GROUP if evaluation else GROUP][name] = apply
 
 
 @cache
-def _installed() -> dict[str, EntryPoint]:
-    return {point.name: point for point in entry_points(group=GROUP)}
+def _installed(group: str) -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=group)}
+
+
+def training_keys() -> list[str]:
+    """Names of the keys that packages bring and that say what is trained, sorted."""
+    return sorted({*_installed(GROUP), *_REGISTERED[GROUP]})
 
 
 def package_keys() -> list[str]:
-    """Names of the keys that packages bring, sorted."""
-    return sorted({*_installed(), *_REGISTERED})
+    """Names of all keys that packages bring, sorted."""
+    evaluation = {*_installed(EVALUATION_GROUP), *_REGISTERED[EVALUATION_GROUP]}
+    return sorted({*training_keys(), *evaluation})
 
 
 def known_keys() -> tuple[str, ...]:
@@ -60,10 +74,11 @@ def apply_package_keys(cfg: Config) -> None:
     Raises:
         LTHError: If one is malformed.
     """
-    for name in package_keys():
-        if cfg.get(name) is not None:
-            apply = _REGISTERED.get(name) or _installed()[name].load()
-            apply(cfg)
+    for group, registered in _REGISTERED.items():
+        for name in sorted({*_installed(group), *registered}):
+            if cfg.get(name) is not None:
+                apply = registered.get(name) or _installed(group)[name].load()
+                apply(cfg)
 
 
 def reject_misspelt_keys(cfg: Config) -> None:
