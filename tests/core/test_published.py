@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from lth_core.errors import ConfigError
-from lth_core.published import TASK_SPECIFIC, TRANSFERRED, curves, extremes
+from lth_core.published import DOUBLE_WIN, TASK_SPECIFIC, TRANSFERRED, curves, extremes
 
 LEVELS = [0, 3, 5, 7, 9, 11, 14, 18]
 
@@ -78,6 +78,24 @@ def test_extremes_are_the_papers(key: tuple[str, str, str, str]) -> None:
         assert found.level is found.sparsity is None
     else:
         assert found.sparsity == pytest.approx(EXTREMES[key], abs=1e-4)
+
+
+def test_double_wins_are_paper_cs() -> None:
+    told = {
+        "ImageNet labels": (89.26, 73.79),
+        "ImageNet labels, fast adversarial": (89.26, 79.03),
+        "ImageNet labels, adversarial": (91.41, 83.22),
+    }
+    for weights, (cifar10, cifar100) in told.items():
+        found = {e.task: e for e in extremes("paper-c", weights=weights) if e.metric == DOUBLE_WIN}
+        assert found.keys() == {"CIFAR-10", "CIFAR-100"}
+        for each, percent in ((found["CIFAR-10"], cifar10), (found["CIFAR-100"], cifar100)):
+            assert each.level is not None
+            assert each.sparsity == pytest.approx(1 - 0.8**each.level, abs=1e-6)
+            assert round(100 * (each.sparsity or 0), 2) == percent
+    assert len(extremes("paper-c")) == 6
+    with pytest.raises(ConfigError, match="no curves of paper-c are here"):
+        curves("paper-c")
 
 
 def test_extremes_are_on_the_ladder() -> None:

@@ -97,10 +97,30 @@ def test_results_that_cannot_be_judged_are_no_obstacle() -> None:
     assert not [n for n in page_of([*FOUND, *odd]).iter() if n.get("id") == "double-wins"]
 
 
+def test_published_sparsities_are_shown_where_they_are_asked_for(tmp_path: Path) -> None:
+    append(tmp_path / "results.jsonl", FOUND)
+    page = tmp_path / "page.html"
+    asked = ["report", str(tmp_path), "-o", str(page), "--pictures", "0"]
+    assert main([*asked, "--reference", "paper-c", "--reference", "paper-c:CIFAR-10"]) == 0
+    assert rows(parse(page.read_text())) == [
+        ["ticket", "CIFAR-10", "CIFAR-100"],
+        ["transferred from ImageNet labels", "89.26 %", "73.79 %"],
+        ["transferred from ImageNet labels, fast adversarial", "89.26 %", "79.03 %"],
+        ["transferred from ImageNet labels, adversarial", "91.41 %", "83.22 %"],
+    ]
+    assert main([*asked, "--double-win", "std", "adv", "--reference", "paper-c:CIFAR-100"]) == 0
+    told = rows(parse(page.read_text()))
+    assert ["transferred from ImageNet labels", "73.79 %"] in told
+    assert ["transferred from moco", "papers' rule", "48.80 %"] in told
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--double-win", "std", "avd"], "no ticket has results of the task 'avd'; did you mean"),
+        (["--reference", "paper-c:SVHN"], "paper-c has no task 'SVHN'; it has CIFAR-10, CIFAR-100"),
+        (["--reference", "paper-c:CIFAR-10=std"], "paper-c has no curves to draw with 'std'"),
+        (["--reference", "paper-z:SVHN"], "no numbers of 'paper-z' are here"),
         (["--robust-metric", RA], "--robust-metric goes with --double-win STANDARD ADVERSARIAL"),
     ],
 )

@@ -37,8 +37,8 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--title", default="Lottery tickets", help="of the page (%(default)s)")
     parser.add_argument(
         "--reference", action="append", default=[], metavar="PAPER[:TASK[=MINE]]",
-        help="show a paper's curves too (paper-a), of one task, and draw them with the measured "
-        "task MINE; may be given again",
+        help="show a paper's curves (paper-a) or double-win sparsities (paper-c) too, of one task, "
+        "and draw curves with the measured task MINE; may be given again",
     )  # fmt: skip
     parser.add_argument(
         "--pictures", type=whole(), default=3, metavar="N",
@@ -54,11 +54,13 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any] | None:
     """Writes the page."""
-    published = extra("report", "lth_core.report.references", "report").references(args.reference)
+    references = extra("report", "lth_core.report.references", "report")
+    published = references.references(args.reference)
+    wins = references.published_double_wins(args.reference)
     metrics = double_wins.metrics(args, "metric")
     material = extra("report", "lth_core.report.material", "report").collect(args.dirs, published)
     choose = extra("report", "lth_core.report.double_wins", "report").choose
-    material = choose(material, double_wins.pairs(args), **metrics)
+    material = choose(material, double_wins.pairs(args), wins, **metrics)
     build = extra("report", "lth_core.report.pipeline", "report").build
     render = extra("report", "lth_core.report.page", "report").render
     problems = [ticket.problem for ticket in material.tickets if ticket.problem]

@@ -7,6 +7,11 @@ sure as its pixels. So they are series of their own (:class:`Curve`) and never m
 ``paper-a`` is Chen et al., *The Lottery Tickets Hypothesis for Supervised and Self-supervised
 Pre-training in Computer Vision Models* (CVPR 2021): the curves of Figs. 3 and 5, digitised at eight
 of the nineteen levels, and the extreme matching sparsities that its text tells.
+
+``paper-c`` is Chen et al., *Data-Efficient Double-Win Lottery Tickets from Robust Pre-training*
+(ICML 2022): the extreme double-win sparsities that its abstract tells. Their metric is
+:data:`DOUBLE_WIN`: that they match dense in standard accuracy after standard training, and in
+standard and robust accuracy after adversarial training.
 """
 
 from __future__ import annotations
@@ -19,8 +24,14 @@ from itertools import groupby
 
 from lth_core.errors import ConfigError
 
-PAPERS = ("paper-a",)
+PAPERS = ("paper-a", "paper-c")
 """Names of those whose numbers are here."""
+
+WITH_CURVES = ("paper-a",)
+"""Those whose curves are."""
+
+DOUBLE_WIN = "double win"
+"""``metric`` of extremes in three conditions at once, see :mod:`lth_core.matching.double_wins`."""
 
 TRANSFERRED, TASK_SPECIFIC = "transferred", "task-specific"
 """``mask`` of (m_P, θ_P), found on the pre-training task, and of (m_T, θ), on the task itself."""
@@ -145,6 +156,8 @@ def _series(row: dict[str, str]) -> tuple[str, str, str, str]:
 def _rows(paper: str, kind: str, wanted: dict[str, str | None]) -> Iterator[dict[str, str]]:
     if paper not in PAPERS:
         raise ConfigError(f"no numbers of {paper!r} are here; there are {', '.join(PAPERS)}")
+    if kind == "curves" and paper not in WITH_CURVES:
+        raise ConfigError(f"no curves of {paper} are here, only its extreme sparsities")
     file = resources.files(__name__) / f"{paper.replace('-', '_')}_{kind}.csv"
     rows = list(csv.DictReader(file.read_text(encoding="utf-8").splitlines()))
     for name, value in wanted.items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -20,6 +20,7 @@ from lth_core.matching import (
     match,
     percent,
 )
+from lth_core.published import Extreme
 from lth_core.report.drawing import drawing
 from lth_core.report.groups import Kind, Start, all_kinds, measures, starts
 from lth_core.report.material import Material
@@ -51,12 +52,18 @@ _NOTE = (
 )
 
 
-def choose(material: Material, pairs: Sequence[tuple[str, str]] = (), **metrics: Any) -> Material:
+def choose(
+    material: Material,
+    pairs: Sequence[tuple[str, str]] = (),
+    published: Iterable[Extreme] = (),
+    **metrics: Any,
+) -> Material:
     """Says which tasks belong together.
 
     Args:
         material: What was found.
         pairs: Tasks of standard and of adversarial training; those that names tell if empty.
+        published: Sparsities of papers to show beside.
         metrics: What accuracies are called, see :func:`lth_core.matching.double_win`.
 
     Raises:
@@ -64,7 +71,7 @@ def choose(material: Material, pairs: Sequence[tuple[str, str]] = (), **metrics:
     """
     matches = match(material.results) if pairs else list(_judged(material))
     found = all_double_wins(matches, pairs, **metrics)
-    return replace(material, double_wins=tuple(found))
+    return replace(material, double_wins=tuple(found), published_double_wins=tuple(published))
 
 
 def double_wins(material: Material) -> Iterator[Section]:
@@ -73,8 +80,9 @@ def double_wins(material: Material) -> Iterator[Section]:
     found: dict[tuple[str, str], list[DoubleWin]] = {}
     for each in material.double_wins:
         found.setdefault((each.standard, each.adversarial), []).append(each)
-    if found:
-        parts: list[Part] = [_overview(found)]
+    parts: list[Part] = [_overview(found)] if found else []
+    parts += _published(material.published_double_wins)
+    if parts:
         for (standard, adversarial), wins in found.items():
             figures = _figures(material, wins, looks)
             details = tuple(_details(each) for each in wins)
@@ -108,6 +116,23 @@ def _overview(found: Mapping[tuple[str, str], Sequence[DoubleWin]]) -> Table:
         tuple(rows),
         frozenset(range(2, 2 + len(found))),
     )
+
+
+def _published(extremes: Sequence[Extreme]) -> Iterator[Table]:
+    """The same of papers, which are about other networks and data."""
+    for source in dict.fromkeys(each.source for each in extremes):
+        mine = [each for each in extremes if each.source == source]
+        tasks = list(dict.fromkeys(each.task for each in mine))
+        cells = {(each.weights, each.task): percent(each.sparsity) for each in mine}
+        yield Table(
+            f"The same as published ({source})",
+            ("ticket", *tasks),
+            tuple(
+                (f"transferred from {weights}", *(cells.get((weights, task), "") for task in tasks))
+                for weights in dict.fromkeys(each.weights for each in mine)
+            ),
+            frozenset(range(1, 1 + len(tasks))),
+        )
 
 
 def _figures(

@@ -13,6 +13,7 @@ from lth_core.errors import LTHError, RunError
 from lth_core.imp.directory import REWIND, START, STUDY, STUDY_DENSE, STUDY_TICKETS, TICKET
 from lth_core.imp.proof import prove
 from lth_core.matching import DoubleWin
+from lth_core.published import Extreme
 from lth_core.report.references import Reference
 from lth_core.results import Result
 from lth_core.ticket import Ticket
@@ -75,6 +76,7 @@ class Material:
         tickets: In order of their paths, damaged ones too.
         references: Published curves.
         double_wins: What is to be shown of tasks of standard and of adversarial training.
+        published_double_wins: Published sparsities to show beside them.
     """
 
     places: tuple[Path, ...]
@@ -82,6 +84,7 @@ class Material:
     tickets: tuple[FoundTicket, ...] = ()
     references: tuple[Reference, ...] = ()
     double_wins: tuple[DoubleWin, ...] = ()
+    published_double_wins: tuple[Extreme, ...] = ()
 
     @property
     def sound(self) -> list[FoundTicket]:

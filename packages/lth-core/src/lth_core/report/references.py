@@ -64,21 +64,16 @@ def references(wanted: Iterable[str]) -> list[Reference]:
 
     Args:
         wanted: Each ``PAPER``, ``PAPER:TASK`` or ``PAPER:TASK=MINE``; ``MINE`` is the measured task
-            that they are drawn with.
+            that they are drawn with. Papers that have no curves are passed over.
 
     Raises:
         ConfigError: If there is no such paper, or it has no curve of that task.
     """
     found: dict[tuple[str, ...], Reference] = {}
-    for text in wanted:
-        paper, _, task = text.partition(":")
-        task, equals, mine = task.partition("=")
-        if equals and not (task and mine):
-            raise ConfigError(
-                f"--reference {text}: it is PAPER, PAPER:TASK or PAPER:TASK=MINE, such as "
-                "paper-a:CIFAR-10=digits"
-            )
-        for curve in published.curves(paper, task or None):
+    for paper, task, mine in map(_parse, wanted):
+        if paper in published.PAPERS and paper not in published.WITH_CURVES:
+            continue
+        for curve in published.curves(paper, task):
             label = f"{paper}, {curve.mask}"
             key = (label, curve.task, curve.weights, curve.metric)
             points = tuple((point.sparsity, point.value) for point in curve.points)
@@ -86,6 +81,41 @@ def references(wanted: Iterable[str]) -> list[Reference]:
             beside = (*before, mine) if mine else before
             found[key] = Reference(*key, points, curve.source, beside)
     return list(found.values())
+
+
+def published_double_wins(wanted: Iterable[str]) -> list[published.Extreme]:
+    """Published double-win sparsities that are asked for.
+
+    Args:
+        wanted: As for :func:`references`. Papers that have none are passed over.
+
+    Raises:
+        ConfigError: If the paper has none of that task, or they are to be drawn with curves.
+    """
+    found: dict[published.Extreme, None] = {}
+    for paper, task, mine in map(_parse, wanted):
+        if paper not in published.PAPERS or paper in published.WITH_CURVES:
+            continue
+        if mine:
+            raise ConfigError(
+                f"--reference {paper}:{task}={mine}: {paper} has no curves to draw with {mine!r}; "
+                f"{paper}:{task} shows its double-win sparsities"
+            )
+        extremes = published.extremes(paper, task)
+        found |= {each: None for each in extremes if each.metric == published.DOUBLE_WIN}
+    return list(found)
+
+
+def _parse(text: str) -> tuple[str, str | None, str]:
+    """Paper, its task, and the measured task to draw with."""
+    paper, _, task = text.partition(":")
+    task, equals, mine = task.partition("=")
+    if equals and not (task and mine):
+        raise ConfigError(
+            f"--reference {text}: it is PAPER, PAPER:TASK or PAPER:TASK=MINE, such as "
+            "paper-a:CIFAR-10=digits"
+        )
+    return paper, task or None, mine
 
 
 def _plain(name: str) -> str:
