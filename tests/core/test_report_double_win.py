@@ -88,6 +88,10 @@ def test_names_tell_which_tasks_belong_together() -> None:
         ["ticket", "by the", "CIFAR-10", "SVHN"],
         ["transferred from moco", "papers' rule", "48.80 %", "48.80 %"],
     ]
+    fast = [replace(run, task="SVHN, adversarial fast") for run in FOUND if run.task == "adv"]
+    assert rows(page_of([*named("SVHN"), *fast]))[0][2:] == [
+        "SVHN, adversarial", "SVHN, adversarial fast",
+    ]  # fmt: skip
     other = [run for run in named("CIFAR-10") if run.metric != RA]
     assert not [n for n in page_of(other).iter() if n.get("id") == "double-wins"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -48,7 +49,7 @@ _NOTE = (
     "accuracy (SA) after standard training, and both standard and robust accuracy (RA, under "
     "attack) after adversarial training. Each condition is judged as above. A vertical line marks "
     "the sparsest level that wins twice by the papers' rule, a dotted one that by the test; dashes "
-    "and the grey band are dense."
+    "and the grey band are dense, and colours those of the legend above."
 )
 
 
@@ -112,10 +113,17 @@ def _overview(found: Mapping[tuple[str, str], Sequence[DoubleWin]]) -> Table:
             rows.append((name, by, *cells))
     return Table(
         "The sparsest level that wins twice",
-        ("ticket", "by the", *(standard for standard, _ in found)),
+        ("ticket", "by the", *_columns(list(found))),
         tuple(rows),
         frozenset(range(2, 2 + len(found))),
     )
+
+
+def _columns(pairs: Sequence[tuple[str, str]]) -> Iterator[str]:
+    """What tells pairs apart: the attack may be all."""
+    alone = Counter(standard for standard, _ in pairs)
+    for standard, adversarial in pairs:
+        yield standard if alone[standard] == 1 else adversarial
 
 
 def _published(extremes: Sequence[Extreme]) -> Iterator[Table]:
