@@ -193,7 +193,9 @@ def test_standard_training_may_have_a_name_of_its_own_for_accuracy() -> None:
 def test_names_tell_what_belongs_together() -> None:
     found = results((1, (DENSE, DENSE, DENSE)))
     named = [replace(r, task={"std": "X", "adv": "X, adversarial"}[r.task]) for r in found]
-    assert [(w.standard, w.by_rule) for w in all_double_wins(match(named))] == [("X", at(1))]
+    assert [(w.tasks, w.by_rule) for w in all_double_wins(match(named))] == [
+        ("X + adversarial", at(1))
+    ]
     assert all_double_wins(match(found)) == []
     pairs = [("std", "adv"), ("X", "X, adversarial"), ("std", "adv")]
     both = all_double_wins(match([*found, *named]), pairs)
@@ -331,6 +333,9 @@ def test_command(file: str, capsys: pytest.CaptureFixture[str]) -> None:
          "none"],
     ]  # fmt: skip
     assert "matches / undecided" in out
+    assert (
+        "\nSA, standard accuracy, is accuracy/top1; RA, robust accuracy, accuracy/top1/pgd" in out
+    )
     assert main([*asked, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert len(found["matches"]) == 6

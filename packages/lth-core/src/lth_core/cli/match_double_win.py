@@ -86,9 +86,14 @@ def show(found: Sequence[DoubleWin], levels: bool = False) -> None:
         for each in found:
             console.print(_levels(each))
     console.print(_verdicts(found))
+    standard, clean, robust = (each.metric for each in found[0].conditions.values())
+    before = "" if standard == clean else f"{standard} after standard training and "
+    console.print(
+        f"SA, standard accuracy, is {before}{clean}; RA, robust accuracy, {robust}", soft_wrap=True
+    )
     for each in found:
         for note in each.notes:
-            console.print(f"{_pair(each)}, {_ticket(each)}: {note}", soft_wrap=True)
+            console.print(f"{each.tasks}, {_ticket(each)}: {note}", soft_wrap=True)
 
 
 def _verdicts(found: Sequence[DoubleWin]) -> Table:
@@ -96,12 +101,12 @@ def _verdicts(found: Sequence[DoubleWin]) -> Table:
     right = (*names, "double-win")
     columns = {"tasks": "left", "ticket": "left", "by": "left", **dict.fromkeys(right, "right")}
     table = output.table(
-        columns, "double-win tickets: the sparsest level that matches in all three"
+        columns, "double-win tickets: the sparsest level that matches dense in all three"
     )
     for each in found:
         rows = {"papers' rule": "rule", "test": "test"}
         for place, (title, by) in enumerate(rows.items()):
-            ticket = ("", "") if place else (_pair(each), _ticket(each))
+            ticket = ("", "") if place else (each.tasks, _ticket(each))
             conditions = (_sparsest(each.conditions[name], by) for name in names)
             output.add_row(table, *ticket, title, *conditions, _sparsest(each, by))
         table.add_section()
@@ -113,7 +118,7 @@ def _levels(each: DoubleWin) -> Table:
 
     names = tuple(each.conditions)
     columns = ("level", "sparsity", *names, "double-win")
-    title = f"{_pair(each)}, {_ticket(each)}, level by level (papers' rule / test)"
+    title = f"{each.tasks}, {_ticket(each)}, level by level (papers' rule / test)"
     table = output.table(dict.fromkeys(columns, "right"), title)
     for level in each.levels:
         cells = []
@@ -138,10 +143,6 @@ def _sparsest(each: DoubleWin | Condition, by: str) -> str:
 
 def _yes(wins: bool) -> str:
     return "yes" if wins else "no"
-
-
-def _pair(each: DoubleWin) -> str:
-    return f"{each.standard} + {each.adversarial}"
 
 
 def _ticket(each: DoubleWin) -> str:

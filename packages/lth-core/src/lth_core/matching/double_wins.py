@@ -88,6 +88,11 @@ class DoubleWin:
     test_known: bool
     notes: tuple[str, ...]
 
+    @property
+    def tasks(self) -> str:
+        """Both in short: ``CIFAR-10 + adversarial pgd-10``."""
+        return f"{self.standard} + {self.adversarial.removeprefix(f'{self.standard}, ')}"
+
 
 def double_win(
     matches: Sequence[Match],

@@ -84,10 +84,10 @@ def double_wins(material: Material) -> Iterator[Section]:
     parts: list[Part] = [_overview(found)] if found else []
     parts += _published(material.published_double_wins)
     if parts:
-        for (standard, adversarial), wins in found.items():
+        for wins in found.values():
             figures = _figures(material, wins, looks)
             details = tuple(_details(each) for each in wins)
-            parts.append(Group(f"{standard}, and {adversarial}", (*figures, *details)))
+            parts.append(Group(wins[0].tasks, (*figures, *details)))
         yield Section("double-wins", "Which tickets win twice", _NOTE, tuple(parts))
 
 
