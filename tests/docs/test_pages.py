@@ -41,6 +41,7 @@ KNOWN = {
     "docs/imp-configs.md": Page(
         (has.weights, has.imagenet, has.cifar, has.simclr_chain), long=True
     ),
+    "docs/how-to/adversarial-training.md": Page(long=True),
     "docs/how-to/compare.md": Page(long=True),
     "docs/how-to/controls.md": Page((has.moco, has.coco, has.my_ticket)),
     "docs/how-to/convert.md": Page((has.moco,)),

@@ -2,4 +2,4 @@
 # diverge from the clean ones. Batch norms are in evaluation mode during the attack, as theirs.
 # Inherit from this beside any mmpretrain classifier's config, and beside a ticket base.
 __import__('lth_cls')  # brings the key, also from mmpretrain's own tools
-adversarial = dict(attack='pgd-10', loss='trades', beta=6.0, bn_mode='eval')
+adversarial = dict(attack=dict(preset='pgd-10'), loss='trades', beta=6.0, bn_mode='eval')

@@ -145,7 +145,7 @@ def test_a_chain_finds_tickets_in_adversarial_training(criterion: str, tmp_path:
     masks = lth.Ticket.load(tmp_path / "run/level_01/ticket.safetensors").masks
     assert masks.kept == masks.total - round(0.2 * masks.total)
     stored = json.loads((tmp_path / "run/imp.json").read_text())
-    assert stored["config"]["adversarial"] == {"attack": "pgd-3"}
+    assert stored["config"]["adversarial"] == {"attack": {"preset": "pgd-3"}}
     cfg.adversarial.attack = "pgd-10"
     with pytest.raises(RunError, match=r"adversarial"):
         LTHRunner.from_cfg(cfg).train()

@@ -120,7 +120,10 @@ def parse_attack(value: Any, key: str = "attack") -> PGD:
     value = plain(value, key)
     if "preset" in value:
         if "type" in value:
-            raise ConfigError(f"{key} has both preset and type; use one of them")
+            raise ConfigError(
+                f"{key} has both preset and type; use one of them, with _delete_=True where a base "
+                "file has the other"
+            )
         value = {**_known(value.pop("preset"), PRESETS, f"{key}.preset"), **value}
     kind = _known(value.pop("type", "PGD"), _TYPES, f"{key}.type")
     return strict(kind, value, key)
