@@ -28,6 +28,7 @@ from study_claims import (
     Row,
     Verdict,
     at_least,
+    at_least_within,
     greater,
     interval_text,
     paired,
@@ -268,16 +269,6 @@ class _Court(Court):
     ) -> Verdict:
         sides: Any = ((name, WINNING), (name, DENSE))
         return self.compare(group, claim, paper, FEATURES, *sides, levels, decide)
-
-
-def at_least_within(margin: float) -> Callable[[Interval], str]:
-    """Decides whether a difference is not more than ``margin`` below zero."""
-
-    def decide(found: Interval) -> str:
-        moved = Interval(found.mean + margin, found.low + margin, found.high + margin, found.count)
-        return at_least(moved)
-
-    return decide
 
 
 def _negative(found: Interval) -> Interval:

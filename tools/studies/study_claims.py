@@ -129,17 +129,34 @@ def within(found: Interval, margin: float) -> str:
     return FAILS if found.low > margin or found.high < -margin else UNDECIDED
 
 
-def paired(
+def at_least_within(margin: float) -> Callable[[Interval], str]:
+    """Decides whether a difference is not more than ``margin`` below zero."""
+
+    def decide(found: Interval) -> str:
+        moved = Interval(found.mean + margin, found.low + margin, found.high + margin, found.count)
+        return at_least(moved)
+
+    return decide
+
+
+def differences(
     better: Mapping[int, Mapping[int, float]], worse: Mapping[int, Mapping[int, float]]
-) -> Interval:
-    """The interval of ``better - worse``, a number for each seed: its mean over the levels.
+) -> dict[int, float]:
+    """``better - worse`` for each seed: its mean over the levels.
 
     Args:
         better: By level and seed.
         worse: The same levels and seeds.
     """
     seeds = sorted(next(iter(better.values())))
-    return interval([sum(better[k][s] - worse[k][s] for k in better) / len(better) for s in seeds])
+    return {s: sum(better[k][s] - worse[k][s] for k in better) / len(better) for s in seeds}
+
+
+def paired(
+    better: Mapping[int, Mapping[int, float]], worse: Mapping[int, Mapping[int, float]]
+) -> Interval:
+    """The interval of the :func:`differences`."""
+    return interval(list(differences(better, worse).values()))
 
 
 def matching(
@@ -156,27 +173,34 @@ def matching(
     ]
 
 
-def extremes(
+def matching_by_seed(
     numbers: Numbers, task: str, weights: str, mask: str, levels: Sequence[int], sign: int = 1
-) -> dict[int, float]:
-    """For each seed, the sparsity of its highest matching level, 0 if there is none.
+) -> dict[int, list[int]]:
+    """For each seed, the levels that match.
 
     Each seed is compared with its own dense training; one standard deviation of dense is that of
     all seeds.
     """
     dense = numbers.at(task, weights, DENSE, 0)
     spread_of_dense = numbers.spread(task, weights, DENSE, 0)
-    found = {}
-    for seed, base in dense.items():
-        good = [
+    return {
+        seed: [
             level
             for level in levels
             if within_deviation(
                 sign * (numbers.at(task, weights, mask, level)[seed] - base), spread_of_dense
             )
         ]
-        found[seed] = 100 * numbers.sparsity(max(good, default=0))
-    return found
+        for seed, base in dense.items()
+    }
+
+
+def extremes(
+    numbers: Numbers, task: str, weights: str, mask: str, levels: Sequence[int], sign: int = 1
+) -> dict[int, float]:
+    """For each seed, the sparsity in % of its highest matching level, 0 if there is none."""
+    found = matching_by_seed(numbers, task, weights, mask, levels, sign)
+    return {seed: 100 * numbers.sparsity(max(good, default=0)) for seed, good in found.items()}
 
 
 class Court:
@@ -230,19 +254,21 @@ class Court:
             if levels[:gap] != tuple(good):
                 without = self.percent(levels[gap - 1]) if gap else "none"
                 here += f"; without a gap up to {without}"
-        sparse = [level for level in levels if numbers.sparsity(level) >= least - _ROUNDED]
+        sparse = self.sparse_ones(levels, least)
         if set(sparse) & set(good):
             return here, HOLDS
-        base = numbers.at(task, weights, DENSE, 0)
-        open_ones = [
-            level
-            for level in sparse
-            if _signed(
-                paired({level: numbers.at(task, weights, mask, level)}, {level: base}), sign
-            ).high
-            >= 0
-        ]
+        open_ones = [level for level in sparse if self.may_match(task, weights, mask, level, sign)]
         return here, UNDECIDED if open_ones else FAILS
+
+    def sparse_ones(self, levels: Sequence[int], least: float) -> list[int]:
+        """Levels of a sparsity of ``least`` or more, rounded to hundredths of a per cent."""
+        return [level for level in levels if self.numbers.sparsity(level) >= least - _ROUNDED]
+
+    def may_match(self, task: str, weights: str, mask: str, level: int, sign: int = 1) -> bool:
+        """Whether the interval of the difference to dense does not lie below zero as a whole."""
+        ticket = self.numbers.at(task, weights, mask, level)
+        dense = self.numbers.at(task, weights, DENSE, 0)
+        return _signed(paired({level: ticket}, {level: dense}), sign).high >= 0
 
     def sparsest(
         self,
@@ -267,13 +293,39 @@ class Court:
             levels: All that were trained, in order.
             decide: Turns the interval of the difference into a verdict.
         """
-        reached = [extremes(self.numbers, task, name, mask, levels, sign) for name, sign in sides]
-        difference = paired({0: reached[0]}, {0: reached[1]})
-        means = [spread(list(each.values())).mean for each in reached]
-        here = (
-            f"sparsest matching level of each seed, mean: {means[0]:.2f} % against "
-            f"{means[1]:.2f} %, difference {interval_text(difference)}"
+        first, second = (
+            extremes(self.numbers, task, name, mask, levels, sign) for name, sign in sides
         )
+        what = "sparsest matching level of each seed, mean"
+        return self.beside(group, claim, paper, what, first, second, decide)
+
+    def beside(
+        self,
+        group: str,
+        claim: str,
+        paper: str,
+        what: str,
+        first: Mapping[int, float],
+        second: Mapping[int, float],
+        decide: Callable[[Interval], str] = greater,
+        unit: str = " %",
+    ) -> Verdict:
+        """Whether one number of each seed is larger than another.
+
+        Args:
+            group: What the claim is about.
+            claim: What is claimed.
+            paper: What the paper has found.
+            what: What the numbers are.
+            first: By seed.
+            second: The same seeds.
+            decide: Turns the interval of the difference into a verdict.
+            unit: Of the numbers.
+        """
+        difference = paired({0: first}, {0: second})
+        one, other = (spread(list(each.values())).mean for each in (first, second))
+        here = f"{what}: {one:.2f}{unit} against {other:.2f}{unit}".replace("-", "−")
+        here += f", difference {interval_text(difference)}"
         return Verdict(group, claim, paper, here, decide(difference))
 
     def compare(

@@ -189,6 +189,7 @@ def pretraining_jobs(
     seed: int,
     pretrainings: Mapping[str, Pretraining],
     seconds: Mapping[str, tuple[float, float]],
+    **chain: Any,
 ) -> Iterator[Job]:
     """Pre-training, m_P (IMP on the pre-training task), and the one-shot masks beside it.
 
@@ -197,6 +198,7 @@ def pretraining_jobs(
         seed: Of all that is drawn.
         pretrainings: By name.
         seconds: How long each pre-training and its chain may take on one core.
+        **chain: Further fields of the chains' ``imp``.
     """
     one_shot = tuple(f"one_shot/level_{k:02d}.safetensors" for k in range(1, settings.rounds + 1))
     for name, pretraining in pretrainings.items():
@@ -222,7 +224,7 @@ def pretraining_jobs(
             config=pretraining.config,
             options={
                 "train_cfg.max_epochs": settings.imp_epochs,
-                **imp(settings, seed, "pretrained"),
+                **imp(settings, seed, "pretrained", **chain),
                 **record(f"pre-training, {pretraining.title}", name, TRANSFERRED),
                 **common(settings, "imp", seed),
             },
