@@ -69,7 +69,7 @@ def verdicts(effect: Effect) -> dict[tuple[str, str], str]:
 
 def test_where_all_are_alike_no_one_is_better() -> None:
     for (group, claim), verdict in verdicts(lambda *_: 0.0).items():
-        alike = "exist" in group or "as sparse as" in claim or "real" in group
+        alike = "exist" in group or "as sparse as" in claim or "robustness is real" in group
         assert verdict == (HOLDS if alike else UNDECIDED), claim
 
 
@@ -114,13 +114,9 @@ def test_a_world_that_contradicts_the_paper() -> None:
         return found - 9.0 * little - 6.0 - (8.0 if little else 2.0) * (weights in ROBUST)
 
     found = verdicts(effect)
-    assert {claim: v for claim, v in found.items() if v != FAILS} == {
-        # Neither has any.
-        ("which pre-training's double wins go sparser", claim): UNDECIDED
-        for claim in (
-            "with 100 % of the data: adversarial (PGD) goes sparser than fast adversarial",
-        )
-    }
+    (undecided,) = (claim for (_, claim), verdict in found.items() if verdict != FAILS)
+    # Neither has any.
+    assert undecided.startswith("adversarial (PGD) has double wins sparser than fast adversarial")
 
 
 @pytest.mark.parametrize(

@@ -131,8 +131,8 @@ class _Court(Court):
         return [
             Verdict(
                 "double-win tickets exist",
-                f"with {PORTIONS[portion].title} of the data, of 73 % sparsity or more: "
-                f"{PRETRAININGS[name].title}",
+                "double wins of 73 % sparsity or more exist with "
+                f"{PORTIONS[portion].title} of the data: {PRETRAININGS[name].title}",
                 papers[name] if portion not in LITTLE else "exist (abstract)",
                 *self._exists(name, portion),
             )
@@ -172,9 +172,9 @@ class _Court(Court):
         return [
             self.beside(
                 "which pre-training's double wins go sparser",
-                f"with {PORTIONS[portion].title} of the data: {PRETRAININGS[first].title} goes "
+                f"{PRETRAININGS[first].title} has double wins "
                 f"{'at least as sparse as' if decide is at_least else 'sparser than'} "
-                f"{PRETRAININGS[second].title}",
+                f"{PRETRAININGS[second].title} with {PORTIONS[portion].title} of the data",
                 paper,
                 "sparsest double win of each seed, mean",
                 self._extremes(first, portion),
@@ -202,8 +202,8 @@ class _Court(Court):
         """Tickets of robust pre-training against those of standard pre-training."""
         return [
             self.compare(
-                "tickets of robust pre-training against those of standard pre-training",
-                f"better in {what}: {PRETRAININGS[name].title}",
+                "tickets of robust pre-training",
+                f"better than those of standard pre-training in {what}: {PRETRAININGS[name].title}",
                 "superior performance (abstract)",
                 task,
                 (name, TRANSFERRED),
@@ -221,7 +221,7 @@ class _Court(Court):
         found = [
             self.beside(
                 group,
-                f"in tickets more than dense: {PRETRAININGS[name].title}",
+                f"robust pre-training gains more in tickets than dense: {PRETRAININGS[name].title}",
                 paper,
                 what,
                 self._gain("all", (name, TRANSFERRED), ("standard", TRANSFERRED)),
@@ -233,7 +233,8 @@ class _Court(Court):
         found += [
             self.beside(
                 group,
-                f"in tickets with {PORTIONS[portion].title} of the data more than with all: "
+                "robust pre-training gains more in tickets with "
+                f"{PORTIONS[portion].title} of the data than with all: "
                 f"{PRETRAININGS[name].title}",
                 paper,
                 what,
@@ -283,7 +284,7 @@ class _Court(Court):
         return [
             self.compare(
                 "tickets against random masks",
-                f"better in {what}: {pretraining.title}",
+                f"the ticket is better than a random mask in {what}: {pretraining.title}",
                 NOT_IN_PAPER,
                 task,
                 (name, TRANSFERRED),
@@ -298,18 +299,18 @@ class _Court(Court):
         """Whether the robustness of dense networks is one of the attack's making."""
         claims: dict[str, tuple[str, Callable[[Interval], str]]] = {
             "PGD-100": (
-                f"100 steps and 3 restarts cost no more than {SLACK:.0f} points",
+                f"100 steps and 3 restarts take no more than {SLACK:.0f} points off RA",
                 at_least_within(SLACK),
             ),
-            "Square": ("Square, which needs no gradient, is no stronger", at_least),
+            "Square": ("Square, which needs no gradient, is no stronger than PGD-20", at_least),
             "transferred": (
-                "perturbations made against another adversarially trained network are no stronger",
+                "perturbations of another adversarially trained network are no stronger",
                 at_least,
             ),
         }
         return [
             self.beside(
-                "is robustness real? Dense, after adversarial training with all data",
+                "whether robustness is real: dense, adversarial training, all data",
                 f"{claim}: {pretraining.title}",
                 NOT_IN_PAPER,
                 f"RA under {attack} and PGD-20",

@@ -324,8 +324,8 @@ class Court:
         """
         difference = paired({0: first}, {0: second})
         one, other = (spread(list(each.values())).mean for each in (first, second))
-        here = f"{what}: {one:.2f}{unit} against {other:.2f}{unit}".replace("-", "−")
-        here += f", difference {interval_text(difference)}"
+        means = f"{one:.2f}{unit} against {other:.2f}{unit}".replace("-", "−")
+        here = f"{what}: {means}, difference {interval_text(difference)}"
         return Verdict(group, claim, paper, here, decide(difference))
 
     def compare(

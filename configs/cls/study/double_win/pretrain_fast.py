@@ -1,4 +1,2 @@
 # Fast adversarial pre-training: one step from a random start.
-_base_ = './pretrain_standard.py'
-
-adversarial = dict(attack='fast')
+_base_ = ['./pretrain_standard.py', '../../../_base_/adversarial/fast.py']

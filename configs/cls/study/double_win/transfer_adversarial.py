@@ -1,4 +1,2 @@
 # The downstream task with adversarial training: PGD of three steps, where paper C has ten.
-_base_ = './transfer_standard.py'
-
-adversarial = dict(attack='pgd-3')
+_base_ = ['./transfer_standard.py', '../../../_base_/adversarial/pgd_3.py']
