@@ -9,7 +9,7 @@ INSTALLED := $(VENV)/.installed
 export OMP_NUM_THREADS ?= 1
 export NO_MKDOCS_2_WARNING ?= 1
 
-.PHONY: help setup demo study study-transfer study-scenes study-self-supervision test test-long docs lint format bench clean
+.PHONY: help setup demo study study-transfer study-scenes study-self-supervision study-double-win test test-long docs lint format bench clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 24
@@ -25,7 +25,7 @@ $(INSTALLED): pyproject.toml packages/hatch_build.py $(wildcard packages/*/pypro
 demo: $(INSTALLED)  ## find tickets on digits, train three tasks from them, write report.html
 	$(BIN)/lth demo
 
-study: study-transfer study-scenes study-self-supervision  ## all studies; each goes on where it was
+study: study-transfer study-scenes study-self-supervision study-double-win  ## all studies; each goes on where it was
 
 study-transfer: $(INSTALLED)  ## do tickets transfer? digits, three seeds, every control
 	$(BIN)/python tools/studies/transfer.py
@@ -35,6 +35,9 @@ study-scenes: $(INSTALLED)  ## the same question in detection and segmentation o
 
 study-self-supervision: $(INSTALLED)  ## can networks be pruned without labels? paper B on digits
 	$(BIN)/python tools/studies/self_supervision.py
+
+study-double-win: $(INSTALLED)  ## do tickets stand attacks, too? paper C on digits
+	$(BIN)/python tools/studies/double_win.py
 
 test: $(INSTALLED)  ## every test but the exhaustive sets
 	$(BIN)/python -m pytest -m "not long" -n $(JOBS)

@@ -134,8 +134,9 @@ def curves(numbers: Numbers, settings: Settings) -> str:
                     look = (f"{title}, random masks", colour, "x:")
                     draw_line(axes, numbers, task, name, RANDOM, settings.variant_levels, look)
                 axes.set_title(what, fontsize=10)
-                label_levels(axes, numbers, levels)
             row[0].set_ylabel(f"{data.title} of the data: accuracy, %")
+        for axes in rows[-1]:
+            label_levels(axes, numbers, levels)
         handles, labels = rows[0][0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=8)
 
