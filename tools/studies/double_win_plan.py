@@ -50,7 +50,7 @@ PRETRAININGS = {
     "pgd": Pretraining("adversarial (PGD)", f"{PLACE}/pretrain_pgd.py", RA, 1),
 }
 
-SECONDS = {"standard": (18.0, 70.0), "fast": (30.0, 100.0), "pgd": (50.0, 145.0)}
+SECONDS = {"standard": (20.0, 65.0), "fast": (30.0, 83.0), "pgd": (45.0, 110.0)}
 """Of each pre-training and its chain."""
 
 RANDOM = "random"
@@ -79,11 +79,11 @@ class Portion:
 
 
 PORTIONS = {
-    "all": Portion("100 %", 1.0, 50, 10, (5.0, 11.0)),
+    "all": Portion("100 %", 1.0, 50, 10, (4.5, 9.0)),
     # 68 images: two updates an epoch.
-    "tenth": Portion("10 %", 0.1, 34, 65, (4.5, 9.0)),
+    "tenth": Portion("10 %", 0.1, 34, 65, (4.0, 7.5)),
     # One image of each class, the least that there can be: 0.75 %.
-    "hundredth": Portion("1 %", 0.01, 5, 130, (3.5, 5.5)),
+    "hundredth": Portion("1 %", 0.01, 5, 130, (3.0, 5.0)),
 }
 
 
