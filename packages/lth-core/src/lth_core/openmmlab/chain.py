@@ -142,6 +142,9 @@ class _Trainer:
         elif is_main_process():
             clear(level.directory)
         barrier()
+        if not level.train:
+            # Without epochs none is the best, and mmengine's hook fails at keeping it.
+            ((cfg.get("default_hooks") or {}).get("checkpoint") or {}).pop("save_best", None)
         hook = LevelHook(level, self.rewind_at, to_dense=self.settings.rewind == "dense")
         if level.index > 0:
             before = Ticket.load(level_directory(self.work_dir, level.index - 1) / TICKET).masks
