@@ -78,6 +78,21 @@ def simclr_file(depth: int = 50) -> dict[str, Any]:
     return {"state_dict": torchvision_file(depth)}
 
 
+def robust_file(depth: int = 50) -> dict[str, Any]:
+    """As the library ``robustness`` writes them (Salman et al., 2020): the network twice."""
+    network = torchvision_file(depth)
+    state = under("module.model.", network) | under("module.attacker.model.", network)
+    for name, values in (("mean", (0.485, 0.456, 0.406)), ("std", (0.229, 0.224, 0.225))):
+        for place in ("normalizer", "attacker.normalize"):
+            state[f"module.{place}.new_{name}"] = torch.tensor(values).view(3, 1, 1)
+    return {"model": state, "epoch": 90, "amp": "N/A"}
+
+
+def fast_file(depth: int = 50) -> dict[str, Any]:
+    """As those of fast adversarial training (Wong et al., 2020)."""
+    return {"epoch": 15, "state_dict": under("module.", torchvision_file(depth))}
+
+
 def simclrv2_file(depth: int = 152) -> dict[str, Any]:
     """As Separius/SimCLRv2-Pytorch's files."""
     renamed = {}

@@ -1,0 +1,7 @@
+# 10 % of CIFAR-100's training pictures, of each class as many, drawn with a seed of their own.
+_base_ = './resnet50_adversarial.py'
+record = dict(task='CIFAR-100, adversarial, 10 %')
+
+train_dataloader = dict(
+    dataset=dict(
+        _delete_=True, type='Portion', images=0.1, dataset=_base_.train_dataloader.dataset))
