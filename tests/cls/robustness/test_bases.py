@@ -108,6 +108,19 @@ def test_a_second_time_nothing_changes_and_fp16_stays(tmp_path: Path) -> None:
     assert "test_cfg" not in without
 
 
+def test_it_wins_over_loops_of_its_kind() -> None:
+    """Paper C's recipes test under PGD-20; a base file beside them asks for another test."""
+    attacks = {"pgd-20": "pgd-20"}
+    cfg = Config({"test_cfg": {"type": "RobustTestLoop", "attacks": attacks, "fp16": True}})
+    cfg.robustness = {"test": {"type": "RobustAuditLoop", "first": 9}}
+    apply(cfg)
+    assert cfg.test_cfg == {"type": "RobustAuditLoop", "first": 9, "fp16": True}
+    cfg.robustness = {"test": {"attacks": {"all": {"type": "AutoAttack"}}}}
+    apply(cfg)
+    assert cfg.test_cfg.attacks == {"all": {"type": "AutoAttack"}}
+    assert "first" not in cfg.test_cfg
+
+
 def test_a_training_is_the_same_task_however_it_is_tested() -> None:
     cfg = Config({"model": {"type": "X"}, "train_dataloader": {"dataset": {"type": "Y"}}})
     names = task_of(cfg), comparison_digest(cfg)

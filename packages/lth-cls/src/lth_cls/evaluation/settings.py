@@ -21,6 +21,9 @@ LOOPS = {
 
 _PLAIN = {"val": "ValLoop", "test": "TestLoop"}
 
+_PRECISION = ("fp16", "bf16")
+"""Settings that one loop takes over from another."""
+
 
 @dataclass(frozen=True)
 class RobustnessSettings:
@@ -69,8 +72,10 @@ def apply(cfg: Config) -> None:
         wanted = ConfigDict({"type": LOOPS[each.name][0], **plain(asked, f"{KEY}.{each.name}")})
         own = {k: v for k, v in cfg[key].items() if k != "type"}
         kind = cfg[key].get("type", _PLAIN[each.name])
-        if cfg[key] != wanted and kind not in (_PLAIN[each.name], wanted["type"]):
+        if cfg[key] != wanted and kind not in (_PLAIN[each.name], *LOOPS[each.name]):
             raise ConfigError(f"{KEY}.{each.name} takes the place of {key}, which is a {kind}")
+        if kind not in (_PLAIN[each.name], wanted["type"]):  # another of the key's own loops
+            own = {k: v for k, v in own.items() if k in _PRECISION}
         cfg[key] = ConfigDict({**own, **wanted})
 
 
