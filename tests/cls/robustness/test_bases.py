@@ -88,7 +88,7 @@ def test_beside_adversarial_training_and_a_ticket(tmp_path: Path) -> None:
     names = ("_base_/robustness/pgd_20", "_base_/adversarial/pgd_10", "_base_/tickets/imagenet_90")
     cfg = inheriting(tmp_path, *(f"{CONFIGS}/{each}.py" for each in names))
     assert set(cfg.robustness) == {"val", "test"}
-    assert cfg.adversarial.attack == "pgd-10"
+    assert cfg.adversarial.attack == {"preset": "pgd-10"}
     assert "ticket" in cfg
 
 
