@@ -134,6 +134,12 @@ def cifar(place: Path) -> None:
     small_data.write_cifar(place / "data", "cifar100", each=8)
 
 
+def corruptions(place: Path) -> None:
+    """CIFAR-10, and a file of CIFAR-10-C."""
+    cifar(place)
+    small_data.write_corruptions(place / "data")
+
+
 def imagenet(place: Path) -> None:
     """ImageNet of a few pictures."""
     toy_imagenet.make_imagenet(place / "data", images=8)

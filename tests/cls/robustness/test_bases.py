@@ -165,3 +165,13 @@ def test_lth_test_takes_any_checkpoint_and_records_it(tmp_path: Path) -> None:
     assert (robust.task, robust.weights, robust.mask, robust.level) == (
         "GreyNoise Flat, adversarial pgd-3", "chain", "dense", 0,
     )  # fmt: skip
+
+
+def test_a_checkpoint_without_all_weights_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.save({"state_dict": {"head.fc.weight": torch.zeros(2, 48)}}, tmp_path / "half.pth")
+    config(tmp_path / "work", {"pgd-20": "pgd-20"}).dump(tmp_path / "config.py")
+    assert main(["test", str(tmp_path / "config.py"), str(tmp_path / "half.pth")]) == 2
+    assert "half.pth lacks head.fc.bias" in capsys.readouterr().err.strip().splitlines()[-1]
+    assert not (tmp_path / "work" / results.FILE).exists()
