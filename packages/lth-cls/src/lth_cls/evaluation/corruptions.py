@@ -12,6 +12,7 @@ from mmengine.runner import Runner
 
 from lth_cls.datasets.corruptions import CORRUPTIONS, SEVERITIES
 from lth_cls.evaluation.checkpoints import RecordedTest
+from lth_cls.evaluation.victim import bfloat16
 
 MEAN = "corruptions"
 """Name, among metrics, of the mean over all corruptions and severities."""
@@ -34,6 +35,7 @@ class CorruptionTestLoop(RecordedTest):
         corruptions: Their names; by default the 15 that means are taken over.
         severities: From 1 to 5.
         fp16: As mmengine's.
+        bf16: The same in bfloat16.
 
     Raises:
         ConfigError: If a setting is no good.
@@ -49,6 +51,7 @@ class CorruptionTestLoop(RecordedTest):
         corruptions: Sequence[str] = CORRUPTIONS,
         severities: Sequence[int] = SEVERITIES,
         fp16: bool = False,
+        bf16: bool = False,
     ) -> None:
         if not isinstance(dataloader, Mapping) or "dataset" not in dataloader:
             raise ConfigError("CorruptionTestLoop needs test_dataloader as a dict, with a dataset")
@@ -67,7 +70,8 @@ class CorruptionTestLoop(RecordedTest):
             loader = {**dataloader, "dataset": own, "persistent_workers": False}
             # Built now, so that a missing file is found before any test.
             self.sets[f"{corruption}-{severity}"] = runner.build_dataloader(loader, runner.seed)
-        super().__init__(runner, next(iter(self.sets.values())), evaluator, fp16)
+        super().__init__(runner, next(iter(self.sets.values())), evaluator, fp16 or bf16)
+        self.bf16 = bf16
 
     def run(self) -> dict[str, float]:
         """Tests; the metrics of all sets and their means."""
@@ -77,8 +81,9 @@ class CorruptionTestLoop(RecordedTest):
         metrics: dict[str, float] = {}
         means: dict[str, float] = {}
         for name, dataloader in self.sets.items():
-            for idx, data_batch in enumerate(dataloader):
-                self.run_iter(idx, data_batch)
+            with bfloat16(self.bf16):
+                for idx, data_batch in enumerate(dataloader):
+                    self.run_iter(idx, data_batch)
             found = self.evaluator.evaluate(len(dataloader.dataset))
             shown = ", ".join(f"{key} {value:.2f}" for key, value in found.items())
             self.runner.logger.info(f"lth: {name}: {shown}")

@@ -98,7 +98,8 @@ class RobustEvaluator(Evaluator):
             samples = data["data_samples"][:left]
             victim = Victim(model, self.half)
             pixels = victim.space.to_pixels(data["inputs"][:left]).detach()
-            victim.space.check(pixels)
+            if self._seen == 0:
+                victim.check(pixels, samples)
             places = [rank + ranks * (self._seen + k) for k in range(len(samples))]
             images = Images(pixels, labels_of(samples), places, self.runner.seed)
             found = {ATTACKED: pixels} if self.partly else {}

@@ -14,6 +14,9 @@ from torch import Tensor, nn
 
 from lth_cls.adversarial.pixels import PixelSpace
 
+_TIE = 1e-3
+"""Probabilities that are nearer than that may be ordered either way by rounding."""
+
 
 class Victim:
     """An mmpretrain classifier under attack.
@@ -56,6 +59,23 @@ class Victim:
                 self.space.to_inputs(pixels), [each.clone() for each in samples], mode="predict"
             )
         return found
+
+    def check(self, pixels: Tensor, samples: Sequence[DataSample]) -> None:
+        """Refuses pixels out of range, and models that decide by other scores than it attacks.
+
+        Raises:
+            ConfigError: Saying which.
+        """
+        self.space.check(pixels)
+        with torch.no_grad():
+            best = self(pixels).softmax(1).topk(2, dim=1)
+        sure = best.values[:, 0] - best.values[:, -1] > _TIE
+        said = torch.stack([each.pred_label.reshape(()) for each in self.predict(pixels, samples)])
+        if (said != best.indices[:, 0])[sure].any():
+            raise ConfigError(
+                f"{type(self.model).__name__} cannot be attacked: the class that it predicts is "
+                "not the one of its largest score"
+            )
 
 
 def labels_of(samples: Sequence[DataSample]) -> Tensor:
