@@ -58,7 +58,8 @@ class AdversarialSettings:
         attack: What makes the examples; see :func:`~lth_cls.adversarial.parse_attack`.
         loss: ``"adversarial"`` for the model's own loss of adversarial examples (Madry et al.
             2018), ``"trades"`` for its loss of the clean ones and, times ``beta``, how far the
-            predictions of the two diverge (Zhang et al. 2019).
+            predictions of the two diverge (Zhang et al. 2019), which the attack climbs too. It
+            starts where ``attack`` says; the authors' code starts with Gaussian noise of 0.001.
         beta: Of ``"trades"``; by default 6.
         bn_mode: Of batch norms during the attack: ``"train"`` as paper C, whose running
             statistics see the images of all steps, or ``"eval"``.
@@ -186,4 +187,5 @@ def apply(cfg: Config) -> None:
             cfg.custom_hooks = [*hooks, ConfigDict(hook)]
 
 
+apply.watching = ("alarm",)  # type: ignore[attr-defined]  # no part of what is trained
 register_key(KEY, apply)

@@ -16,9 +16,10 @@ A package that runs from a bare source tree has no metadata; there importing it 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from typing import Any
 
 from mmengine.config import Config
 
@@ -77,8 +78,28 @@ def apply_package_keys(cfg: Config) -> None:
     for group, registered in _REGISTERED.items():
         for name in sorted({*_installed(group), *registered}):
             if cfg.get(name) is not None:
-                apply = registered.get(name) or _installed(group)[name].load()
-                apply(cfg)
+                _function(group, name)(cfg)
+
+
+def training_settings(cfg: Mapping[str, Any]) -> dict[str, Any]:
+    """What a config's keys of packages say of what is trained, by key.
+
+    Fields that the key's function names in an attribute ``watching`` are left out: they look on.
+    """
+    found: dict[str, Any] = {}
+    for name in training_keys():
+        value = cfg.get(name)
+        if isinstance(value, Mapping):
+            watching = getattr(_function(GROUP, name), "watching", ())
+            value = {field: each for field, each in value.items() if field not in watching}
+        if value is not None:
+            found[name] = value
+    return found
+
+
+def _function(group: str, name: str) -> Apply:
+    registered = _REGISTERED[group].get(name)
+    return _installed(group)[name].load() if registered is None else registered
 
 
 def reject_misspelt_keys(cfg: Config) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 from lth_core.checkpoints import stem
 from lth_core.imp.settings import IMPSettings
 from lth_core.masks import MaskSet
-from lth_core.openmmlab.keys import training_keys
+from lth_core.openmmlab.keys import training_settings
 from lth_core.openmmlab.settings import KEEP, REINIT, RecordSettings, TicketSettings
 from lth_core.results import DENSE
 from lth_core.ticket import WEIGHTS_NAME, Ticket
@@ -138,7 +138,7 @@ def task_of(cfg: Mapping[str, Any]) -> str:
 
     And what keys of packages make of the training: ``Digits ResNet-18, adversarial pgd-10``.
     """
-    asked = {key: cfg[key] for key in training_keys() if cfg.get(key) is not None}
+    asked = training_settings(cfg)
     return ", ".join([_plain_task(cfg), *(" ".join([k, *_words(v)]) for k, v in asked.items())])
 
 
@@ -251,7 +251,8 @@ def comparison_digest(cfg: Mapping[str, Any]) -> str:
     """Of what trainings that are compared should have in common: all but start, mask and seed."""
     to_dict = getattr(cfg, "to_dict", None)
     plain = dict(to_dict() if to_dict is not None else cfg)
-    kept = {k: plain[k] for k in (*_TOLD, *training_keys()) if plain.get(k) is not None}
+    kept = {key: plain[key] for key in _TOLD if plain.get(key) is not None}
+    kept |= training_settings(plain)
     kept["model"] = _without_start(kept.get("model"))
     for key, value in kept.items():
         if key.endswith("_dataloader") and isinstance(value, Mapping):
