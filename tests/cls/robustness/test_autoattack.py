@@ -26,8 +26,9 @@ def log(tmp_path: Path) -> str:
 
 
 def test_of_ten_classes_it_finds_the_exact_accuracy_and_says_that_it_is_reduced(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(robust_library, "PROGRESS_SECONDS", 0.0)
     weight, bias = fitted(60, 10)
     exact = exact_accuracy(weight, bias, 60, 10, EPS)
     assert 20 < exact < 80
@@ -39,7 +40,8 @@ def test_of_ten_classes_it_finds_the_exact_accuracy_and_says_that_it_is_reduced(
     clean = metrics.pop("accuracy/top1")
     assert clean >= after[0] >= after[1] >= after[2] >= after[3] == pytest.approx(exact)
     assert len(metrics) == 4
-    assert "less than the standard set" in log(tmp_path)
+    assert "aa-reduced: less than the standard set" in log(tmp_path)
+    assert "aa-reduced: after fab-t " in log(tmp_path)
 
 
 @pytest.mark.parametrize(

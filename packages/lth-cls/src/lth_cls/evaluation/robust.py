@@ -18,14 +18,11 @@ from mmengine.runner import Runner, ValLoop
 from torch.utils.data import DataLoader
 
 from lth_cls.evaluation.checkpoints import RecordedTest
-from lth_cls.evaluation.robust_attacks import Images, parse_attacks
+from lth_cls.evaluation.robust_attacks import PROGRESS_SECONDS, Images, parse_attacks
 from lth_cls.evaluation.victim import Victim, bfloat16, frozen, labels_of
 
 ATTACKED = "attacked"
 """Name, among metrics, of the images that are attacked where those are not all, as they are."""
-
-PROGRESS_SECONDS = 60.0
-"""How often at most the log says how far attacks have come."""
 
 
 class RobustEvaluator(Evaluator):
@@ -127,7 +124,10 @@ class RobustEvaluator(Evaluator):
         if now - self._told < PROGRESS_SECONDS and self._seen < own:
             return
         self._told = now
-        shares = (f"{name} {100 * n / self._seen:.2f} %" for name, n in self._right.items())
+        shares = (
+            f"{'as they are' if name == ATTACKED else name} {100 * right / self._seen:.2f} %"
+            for name, right in self._right.items()
+        )
         self.runner.logger.info(
             f"lth: attacked {self._seen:,} of {own:,} images; still right: {', '.join(shares)}"
         )

@@ -35,6 +35,9 @@ from torch.nn import functional as F
 from lth_cls.adversarial.attacks import PGD, parse_attack, perturb
 from lth_cls.evaluation.victim import Victim, frozen
 
+PROGRESS_SECONDS = 60.0
+"""How often at most the log says how far attacks have come."""
+
 _SCALE = 1024.0
 """Of losses in half precision, whose gradients would be lost otherwise; signs stay the same."""
 

@@ -10,6 +10,7 @@ import importlib
 import logging
 import re
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from lth_core.randomness import borrowed
 from mmengine.logging import print_log
 from torch import Tensor
 
-from lth_cls.evaluation.robust_attacks import Attack, Images, draw_seed
+from lth_cls.evaluation.robust_attacks import PROGRESS_SECONDS, Attack, Images, draw_seed
 from lth_cls.evaluation.victim import Victim
 
 STANDARD = ("apgd-ce", "apgd-t", "fab-t", "square")
@@ -147,7 +148,7 @@ class _OfLibrary(Attack):
         reduced = self.settings.reduced or len(attacks) < len(self.settings.attacks)
         base = self.name + REDUCED * reduced
         self._explain(base, classes, attacks)
-        right = scores.argmax(1) == images.labels
+        right, begun = scores.argmax(1) == images.labels, time.monotonic()
         changed, found = images.pixels.clone(), {}
         for each in attacks:
             left = right.nonzero().flatten()
@@ -159,6 +160,10 @@ class _OfLibrary(Attack):
                 right[left[fooled]] = False
             if isinstance(self.settings, AutoAttack):
                 found[f"{base}-{each}"] = changed.clone()
+            if time.monotonic() - begun > PROGRESS_SECONDS:  # a batch may take hours
+                begun = time.monotonic()
+                kept = f"{int(right.sum()):,} of {len(right):,} images of the batch"
+                print_log(f"lth: {base}: after {each} {kept} still right", logger="current")
         return {**found, base: changed}
 
     def _run(
@@ -205,7 +210,8 @@ class _OfLibrary(Attack):
                     f"standard set has {TARGETS}"
                 )
         if base != self.name:
-            self._tell(f"{base}: less than the standard set; no number to compare with published")
+            what = "the standard set" if isinstance(self.settings, AutoAttack) else "usual"
+            self._tell(f"{base}: less than {what}; no number to compare with published ones")
 
     def _tell(self, text: str) -> None:
         kind = re.sub(r"\d+", "", text)
