@@ -125,6 +125,8 @@ def test_a_chain_stands_for_its_levels(tmp_path: Path) -> None:
         find_tickets([str(first)], [0])
     with pytest.raises(ConfigError, match="holds no tickets"):
         find_tickets([str(tmp_path)])
+    with pytest.raises(ConfigError, match="--tickets names files alone"):
+        find_tickets([str(found[0].path)], [1])
     second = chain(tmp_path / "b" / "toy", {1: 0.3})
     names = [each.mask for each in find_tickets([str(first), str(second)], [1])]
     assert names == ["imp toy, a/toy", "imp toy, b/toy"]

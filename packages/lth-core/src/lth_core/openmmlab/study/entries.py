@@ -58,10 +58,16 @@ def find_tickets(places: Sequence[str], levels: Sequence[int] = ()) -> tuple[Ent
         levels: Which levels of chains; all if empty.
 
     Raises:
-        ConfigError: If there is none, a level is missing, or two have the same mask.
+        ConfigError: If there is none, a level is missing, two have the same mask, or levels are
+            asked for where no place is a chain's.
         TicketError: If a file is missing or damaged.
     """
     entries: list[Entry] = []
+    if levels and not any(Path(place).is_dir() for place in places):
+        raise ConfigError(
+            "--levels chooses among the levels of chains, and --tickets names files alone; name "
+            "the work directory of a chain, or leave --levels out"
+        )
     for place in places:
         entries += [_read(path) for path in _files(Path(place), levels)]
     if not entries:
