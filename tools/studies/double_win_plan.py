@@ -96,8 +96,8 @@ class Settings(StudySettings):
 
     rounds: int = 19
     amount: float = 0.2
-    levels: tuple[int, ...] = (3, 6, 9, 12, 15, 19)
-    variant_levels: tuple[int, ...] = (6, 12)
+    levels: tuple[int, ...] = (2, 4, 6, 9, 13, 19)
+    variant_levels: tuple[int, ...] = (6, 13)
     imp_epochs: int = 6
 
 
@@ -176,6 +176,6 @@ def _audit(settings: Settings, seed: int, name: str) -> Job:
             "test_cfg.attacks.transferred.checkpoint": (other, CHECKPOINT),
         },
         outputs=(),
-        seconds=35,
+        seconds=30,
         like=AUDIT,
     )
