@@ -112,6 +112,25 @@ def test_the_alarm_changes_nothing_and_stands_beside_the_loss(tmp_path: Path) ->
     assert "train/accuracy_pgd" not in quiet.message_hub.log_scalars
 
 
+@pytest.mark.long
+@pytest.mark.parametrize(("eps", "overfits"), [(0.3, True), (8 / 255, False)])
+def test_the_alarm_tells_trainings_that_overfit_from_others(
+    eps: float, overfits: bool, tmp_path: Path
+) -> None:
+    cfg = load_config("lth_cls::cls/digits_resnet18.py")
+    cfg.work_dir = str(tmp_path)
+    attack = {"type": "FGSM", "eps": eps, "step_size": eps, "random_start": False}
+    cfg.adversarial = {"attack": attack, "alarm": {"interval": 21}}
+    cfg.train_cfg.max_epochs, cfg.param_scheduler, cfg.randomness = 8, None, {"seed": 0}
+    cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
+    runner = train(cfg)
+    (log,) = tmp_path.glob("*/*.log")
+    assert log.read_text().count("catastrophic overfitting") == overfits
+    scalars = runner.message_hub.log_scalars
+    assert scalars["train/accuracy_training_attack"].current() > 20
+    assert (scalars["train/accuracy_pgd"].current() < 5) == overfits
+
+
 def test_a_ticket_keeps_its_zeros_and_lth_train_takes_both_bases(
     tmp_path: Path, ticket: Path
 ) -> None:

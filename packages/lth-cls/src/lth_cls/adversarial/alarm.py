@@ -85,7 +85,7 @@ class OverfittingAlarm(Hook):
                 f"lth: catastrophic overfitting at iteration {runner.iter + 1}: of training "
                 f"images {100 * trained:.0f} % are right under the attack of the training, "
                 f"{100 * other:.0f} % under PGD of {STEPS} steps and the same eps. The model is "
-                "not robust; train with a smaller step_size or eps, or attack='pgd-3'"
+                "not robust; train with a random start, a smaller step_size or eps, or PGD"
             )
 
     def _look(self, model: Any, batch: dict[str, Any]) -> tuple[float, float] | None:
