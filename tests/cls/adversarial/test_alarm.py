@@ -40,6 +40,12 @@ class OneStepRobust(nn.Module):
         return (torch.stack([score, -score], 1),)
 
 
+@pytest.fixture(autouse=True)
+def _one_stream() -> None:
+    """Random starts are the same in every run; of some hundred, one misses the place."""
+    torch.manual_seed(0)
+
+
 def overfitted(hollow: float = 1.0) -> Any:
     """A model that withstands its attack and no other; with ``hollow=0`` it withstands both."""
     attack = {"type": "FGSM", "eps": EPS, "step_size": EPS, "random_start": False}
@@ -98,9 +104,11 @@ def test_it_warns_once_when_training_has_overfitted() -> None:
 
 
 def test_it_warns_no_second_time() -> None:
-    run, alarm = Run(overfitted()), OverfittingAlarm(interval=1, images=4)
-    run.go(alarm, 6)
-    assert len(run.scalars) == 12
+    run, alarm = Run(overfitted()), OverfittingAlarm(interval=1, images=8)
+    for hollow in (1.0, 0.0, 1.0):  # recovers, and overfits again
+        run.model.backbone.hollow.data.fill_(hollow)
+        run.go(alarm, 3)
+    assert [value for name, value in run.scalars if "pgd" in name] == [0] * 3 + [100] * 3 + [0] * 3
     assert len(run.messages) == 1
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 from lth_cls.adversarial import AdversarialTraining, PixelSpace, classifier, parse_attack, perturb
 from lth_cls.adversarial.settings import classifier_class
 from lth_core.errors import ConfigError
+from lth_core.randomness import isolated
 from mmpretrain.models.classifiers import BaseClassifier
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
@@ -41,6 +43,13 @@ def by_hand(model: Any, loaded: Tensor, labels: Tensor, steps: int) -> Tensor:
         moved = moved.detach() + 0.03 * slope.sign()
         moved = (clean + (moved - clean).clamp(-0.06, 0.06)).clamp(0, 1)
     return loss(moved)
+
+
+@pytest.fixture(autouse=True)
+def _streams() -> Iterator[None]:
+    """Random starts and mixtures are the same in every run."""
+    with isolated(0):
+        yield
 
 
 def assert_same_gradients(model: nn.Module, reference: nn.Module) -> None:

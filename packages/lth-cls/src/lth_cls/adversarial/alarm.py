@@ -55,6 +55,7 @@ class OverfittingAlarm(Hook):
         self.interval = interval
         self.images = images
         self._collapses = 0
+        self._warned = False
         self._off = False
 
     def before_train_iter(
@@ -80,7 +81,8 @@ class OverfittingAlarm(Hook):
         runner.message_hub.update_scalar("train/accuracy_pgd", 100 * other)
         collapsed = trained >= HIGH and other <= COLLAPSED * trained
         self._collapses = self._collapses + 1 if collapsed else 0
-        if self._collapses == IN_A_ROW:
+        if self._collapses == IN_A_ROW and not self._warned:
+            self._warned = True
             runner.logger.warning(
                 f"lth: catastrophic overfitting at iteration {runner.iter + 1}: of training "
                 f"images {100 * trained:.0f} % are right under the attack of the training, "
