@@ -66,9 +66,18 @@ class Stop(Exception):  # noqa: N818
     """Breaks a training off."""
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """What a training reports that nothing breaks off."""
+    place = tmp_path_factory.mktemp("whole")
+    LTHRunner.from_cfg(training(place)).train()
+    return (place / ROBUST_RESULT).read_text()
+
+
 @pytest.mark.parametrize("stop", [f"epoch_{EPOCHS - 1}.pth", None])
-def test_a_broken_off_training_reports_the_same(stop: str | None, tmp_path: Path) -> None:
-    LTHRunner.from_cfg(training(tmp_path / "whole")).train()
+def test_a_broken_off_training_reports_the_same(
+    stop: str | None, whole: str, tmp_path: Path
+) -> None:
     runner = LTHRunner.from_cfg(training(tmp_path / "parts"))
     save = runner.save_checkpoint
 
@@ -86,8 +95,7 @@ def test_a_broken_off_training_reports_the_same(stop: str | None, tmp_path: Path
             runner.train()
     (tmp_path / "parts").rename(tmp_path / "moved")
     LTHRunner.from_cfg(training(tmp_path / "moved", resume=True)).train()
-    texts = [(tmp_path / name / ROBUST_RESULT).read_text() for name in ("whole", "moved")]
-    assert texts[0] == texts[1]
+    assert (tmp_path / "moved" / ROBUST_RESULT).read_text() == whole
 
 
 def test_epochs_before_the_first_validation_do_not_count(tmp_path: Path) -> None:
