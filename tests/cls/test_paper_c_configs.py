@@ -20,6 +20,7 @@ from lth_cls.adversarial.attacks import parse_attack
 from lth_cls.adversarial.settings import parse_adversarial
 from lth_cls.best_epoch import RESULT, ROBUST_RESULT
 from lth_cls.datasets import SplitCIFAR10, SplitSVHN
+from lth_core.matching.double_wins import ADVERSARIAL
 from lth_core.openmmlab import LTHRunner
 from lth_core.openmmlab.launch import load_config
 from lth_core.openmmlab.settings import parse_imp
@@ -171,6 +172,14 @@ def check_pipeline(pipeline: list[Any], part: str) -> None:
         assert (flip.prob, flip.direction) == (0.5, "horizontal")
     else:
         assert [name for name, _ in steps] == ["ResizeEdge", "CenterCrop"]
+
+
+def test_trainings_are_told_apart_and_paired_by_their_names() -> None:
+    names = {config: read(config).record.task for config in CLS if "ticket" not in config}
+    assert len(set(names.values())) == len(names)
+    for config, name in names.items():
+        if "standard" in config:
+            assert names[config.replace("standard", "adversarial")] == name + ADVERSARIAL
 
 
 @pytest.mark.parametrize("config", CLS)

@@ -1,5 +1,5 @@
 # 1 % of CIFAR-10's training pictures.
 _base_ = './resnet50_adversarial_10pct.py'
-record = dict(task='CIFAR-10, adversarial, 1 %')
+record = dict(task='CIFAR-10, 1 %, adversarial')
 
 train_dataloader = dict(dataset=dict(images=0.01))

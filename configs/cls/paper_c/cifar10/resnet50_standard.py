@@ -4,5 +4,5 @@ _base_ = [
     '../../../_base_/datasets/cifar10_paper_c.py',
     '../../../_base_/schedules/paper_c_standard.py',
 ]
-record = dict(task='CIFAR-10, standard')
+record = dict(task='CIFAR-10')
 model = dict(head=dict(num_classes=10))

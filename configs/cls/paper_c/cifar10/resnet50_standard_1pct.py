@@ -1,5 +1,5 @@
 # 1 % of CIFAR-10's training pictures.
 _base_ = './resnet50_standard_10pct.py'
-record = dict(task='CIFAR-10, standard, 1 %')
+record = dict(task='CIFAR-10, 1 %')
 
 train_dataloader = dict(dataset=dict(images=0.01))

@@ -1,6 +1,6 @@
 # 10 % of CIFAR-100's training pictures, of each class as many, drawn with a seed of their own.
 _base_ = './resnet50_adversarial.py'
-record = dict(task='CIFAR-100, adversarial, 10 %')
+record = dict(task='CIFAR-100, 10 %, adversarial')
 
 train_dataloader = dict(
     dataset=dict(

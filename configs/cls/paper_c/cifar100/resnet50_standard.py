@@ -4,5 +4,5 @@ _base_ = [
     '../../../_base_/datasets/cifar100_paper_c.py',
     '../../../_base_/schedules/paper_c_standard.py',
 ]
-record = dict(task='CIFAR-100, standard')
+record = dict(task='CIFAR-100')
 model = dict(head=dict(num_classes=100))

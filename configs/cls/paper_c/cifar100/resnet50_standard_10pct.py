@@ -1,7 +1,7 @@
 # 10 % of CIFAR-100's training pictures, of each class as many, drawn with a seed of their own.
 # A guess: the paper's code has little data in adversarial training alone.
 _base_ = './resnet50_standard.py'
-record = dict(task='CIFAR-100, standard, 10 %')
+record = dict(task='CIFAR-100, 10 %')
 
 train_dataloader = dict(
     dataset=dict(

@@ -1,5 +1,5 @@
 # As paper C's code takes them in adversarial training: the first 450 pictures of the file.
 _base_ = './resnet50_standard_1pct.py'
-record = dict(task='CIFAR-100, standard, 1 % in file order')
+record = dict(task='CIFAR-100, 1 % in file order')
 
 train_dataloader = dict(dataset=dict(order='file'))

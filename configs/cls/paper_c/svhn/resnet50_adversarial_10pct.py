@@ -1,6 +1,6 @@
 # 10 % of SVHN's training pictures, of each class as many, drawn with a seed of their own.
 _base_ = './resnet50_adversarial.py'
-record = dict(task='SVHN, adversarial, 10 %')
+record = dict(task='SVHN, 10 %, adversarial')
 
 train_dataloader = dict(
     dataset=dict(

@@ -4,5 +4,5 @@ _base_ = [
     '../../../_base_/datasets/svhn_paper_c.py',
     '../../../_base_/schedules/paper_c_standard.py',
 ]
-record = dict(task='SVHN, standard')
+record = dict(task='SVHN')
 model = dict(head=dict(num_classes=10))

@@ -1,5 +1,5 @@
 # 1 % of SVHN's training pictures.
 _base_ = './resnet50_standard_10pct.py'
-record = dict(task='SVHN, standard, 1 %')
+record = dict(task='SVHN, 1 %')
 
 train_dataloader = dict(dataset=dict(images=0.01))
