@@ -93,6 +93,20 @@ def fast_file(depth: int = 50) -> dict[str, Any]:
     return {"epoch": 15, "state_dict": under("module.", torchvision_file(depth))}
 
 
+def paper_c_file(depth: int = 50) -> dict[str, Any]:
+    """As paper C's rounds write them: pruned by torch, and under ``init`` what they go back to."""
+    start = torchvision_file(depth) | {"normalize.mean": torch.zeros(3)}
+    start["normalize.std"] = torch.ones(3)
+    state = {}
+    for name, tensor in start.items():
+        if tensor.dim() == 4:
+            state[f"{name}_orig"] = 1.1 * tensor
+            state[f"{name}_mask"] = (tensor.abs() > tensor.abs().median()).float()
+        else:
+            state[name] = tensor
+    return {"epoch": 300, "state_dict": state, "state_prune": 10, "init": start}
+
+
 def simclrv2_file(depth: int = 152) -> dict[str, Any]:
     """As Separius/SimCLRv2-Pytorch's files."""
     renamed = {}

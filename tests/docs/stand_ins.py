@@ -13,7 +13,6 @@ import torch
 from cls import small_data, toy_imagenet, toy_voc07
 from det import toy_coco, toy_voc
 from lth_core.cli import main as lth_command
-from mmpretrain.models import ResNet
 from seg import toy_data
 
 IMAGES = 4
@@ -90,9 +89,15 @@ def paper_mask(place: Path) -> None:
 
 
 def robust(place: Path) -> None:
-    """A checkpoint of the digits' ResNet-18."""
-    network = ResNet(18, stem_channels=16, base_channels=16)
-    torch.save(network.state_dict(), place / "robust.pth")
+    """Robust models as they are published, and a file that paper C's rounds leave."""
+    (place / "weights").mkdir(exist_ok=True)
+    for name, content in (
+        ("resnet50-0676ba61.pth", toy_imagenet.torchvision_file()),
+        ("resnet50_linf_eps8.0.ckpt", toy_imagenet.robust_file()),
+        ("imagenet_model_weights_4px.pth.tar", toy_imagenet.fast_file()),
+    ):
+        torch.save(content, place / "weights" / name)
+    torch.save(toy_imagenet.paper_c_file(), place / "10-checkpoint.pth.tar")
 
 
 def my_ticket(place: Path) -> None:

@@ -95,6 +95,8 @@ def _shorten(content: dict) -> None:
         shorter = EPOCHS_OF_ROUNDS if content.get("imp") else EPOCHS
         length = loop["max_epochs"] = min(loop["max_epochs"], shorter)
     loop["val_interval"] = length
+    if "val_begin" in loop:
+        loop["val_begin"] = min(loop["val_begin"], length)
     hook = (content.get("default_hooks") or {}).get("checkpoint")
     if hook and hook.get("interval", 1) > 0:
         hook["interval"] = length
