@@ -3,7 +3,7 @@
 Epochs, tickets, commands and files are those of the page. Smaller are networks that are full
 ResNets (a sixteenth of the channels), their chains (two rounds), the levels of all chains (three
 epochs), pictures, batches, data sets that the project makes itself, and trainings that count in
-iterations or go on for more than two dozen epochs.
+iterations or go on for more than two dozen epochs (three of them under attack).
 """
 
 from __future__ import annotations
@@ -92,7 +92,8 @@ def _shorten(content: dict) -> None:
     if loop.get("max_iters"):
         length = loop["max_iters"] = min(loop["max_iters"], ITERATIONS)
     else:
-        shorter = EPOCHS_OF_ROUNDS if content.get("imp") else EPOCHS
+        costly = content.get("adversarial") and loop["max_epochs"] > EPOCHS
+        shorter = EPOCHS_OF_ROUNDS if content.get("imp") or costly else EPOCHS
         length = loop["max_epochs"] = min(loop["max_epochs"], shorter)
     loop["val_interval"] = length
     if "val_begin" in loop:
