@@ -17,6 +17,7 @@ from collections.abc import Sequence
 
 import lth_core
 from lth_core.cli import (
+    compact,
     completion,
     connectivity,
     demo,
@@ -32,7 +33,19 @@ from lth_core.cli.exits import MEANINGS, guarded
 from lth_core.cli.output import print_json, stdout_kept_clean
 from lth_core.cli.parser import Parser, add_commands
 
-COMMANDS = (demo, train, test, ticket, weights, study, connectivity, match, report, completion)
+COMMANDS = (
+    demo,
+    train,
+    test,
+    compact,
+    ticket,
+    weights,
+    study,
+    connectivity,
+    match,
+    report,
+    completion,
+)
 """In the order of ``lth --help``."""
 
 _EPILOG = "exit codes:\n\n" + "\n".join(f"  {code:<4d} {text}" for code, text in MEANINGS.items())

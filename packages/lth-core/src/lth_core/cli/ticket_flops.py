@@ -44,7 +44,7 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any] | None:
     """Counts."""
-    shape = _shape(args.shape)
+    shape = picture_shape(args.shape)
     complexity = openmmlab("ticket flops", "complexity")
     masks = complexity.read_masks(args.file)
     cfg = openmmlab("ticket flops", "launch").load_config(args.config)
@@ -58,7 +58,12 @@ def run(args: argparse.Namespace) -> dict[str, Any] | None:
     return None
 
 
-def _shape(given: list[int]) -> list[int]:
+def picture_shape(given: list[int]) -> list[int]:
+    """``--shape`` with its channels.
+
+    Raises:
+        ConfigError: If it is none.
+    """
     shape = [3, *given] if len(given) == 2 else given
     if len(shape) != 3:
         raise ConfigError(f"--shape is {' '.join(map(str, given))}; give height and width")
@@ -79,11 +84,11 @@ def _cells(own: Count) -> list[str]:
     return [
         cell
         for dense, kept in pairs
-        for cell in (_short(dense), _short(kept), f"{100 * kept / dense:.1f}" if dense else "")
+        for cell in (short(dense), short(kept), f"{100 * kept / dense:.1f}" if dense else "")
     ]
 
 
-def _short(number: int) -> str:
+def short(number: int) -> str:
     """``number`` with two decimals and a letter for its thousands."""
     for size, letter in ((10**9, "G"), (10**6, "M"), (10**3, "K")):
         if number >= size:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config
-from mmengine.model import revert_sync_batchnorm
 from mmengine.structures import BaseDataElement
 from torch import nn
 
@@ -17,7 +16,7 @@ from lth_core.counts import Counts, count
 from lth_core.errors import CheckpointError, ConfigError, LTHError
 from lth_core.masks import MaskSet, unpack_bits
 from lth_core.openmmlab.hooks import CHECKPOINT_KEY
-from lth_core.openmmlab.models import build_model
+from lth_core.openmmlab.models import build_for_use
 from lth_core.randomness import isolated
 from lth_core.ticket import Ticket
 
@@ -41,9 +40,7 @@ def count_config(cfg: Config, masks: MaskSet | None, shape: Sequence[int]) -> Co
         LTHError: If the masks do not fit, or the model cannot be run on such a picture.
     """
     with isolated(0):
-        model = revert_sync_batchnorm(build_model(cfg))
-        if getattr(model, "auxiliary_head", None) is not None:
-            model.auxiliary_head = None
+        model = build_for_use(cfg)
         picture = torch.rand(1, *shape)
         try:
             return count(model, masks, picture, tensor_forward(model, tuple(shape[1:])))

@@ -6,6 +6,7 @@ import copy
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 
@@ -22,3 +23,11 @@ def build_model(cfg: Config, model: Any = None) -> nn.Module:
         if model is None and cfg.get("data_preprocessor"):  # as mmengine's runner does
             settings.setdefault("data_preprocessor", copy.deepcopy(cfg.data_preprocessor))
         return MODELS.build(settings)
+
+
+def build_for_use(cfg: Config) -> nn.Module:
+    """The same without what serves training alone: a segmentor's auxiliary heads, shared norms."""
+    model = revert_sync_batchnorm(build_model(cfg))
+    if getattr(model, "auxiliary_head", None) is not None:
+        model.auxiliary_head = None
+    return model
