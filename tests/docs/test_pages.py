@@ -46,6 +46,7 @@ KNOWN = {
     "docs/how-to/controls.md": Page((has.moco, has.coco, has.my_ticket)),
     "docs/how-to/convert.md": Page((has.moco,)),
     "docs/how-to/evaluate-features.md": Page((has.weights, has.imagenet, has.voc07), long=True),
+    "docs/how-to/faster-inference.md": Page(long=True),
     "docs/how-to/mm-tools.md": Page((has.moco, has.coco, has.my_detector), long=True),
     "docs/how-to/robustness.md": Page((has.corruptions,), long=True),
     "docs/how-to/two-of-four.md": Page((has.moco,)),
