@@ -363,7 +363,7 @@ def test_two_processes_go_through_a_chain(
         env=environment,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     lines = (tmp_path / "run/results.csv").read_text().splitlines()

@@ -270,7 +270,7 @@ def test_two_processes_find_what_one_finds(tmp_path: Path) -> None:
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     (line,) = (tmp_path / "two/results.jsonl").read_text().splitlines()

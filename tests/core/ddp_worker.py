@@ -121,7 +121,7 @@ def work(rank: int, size: int, directory: str) -> None:
         init_method=f"file://{directory}/rendezvous",
         rank=rank,
         world_size=size,
-        timeout=timedelta(seconds=60),
+        timeout=timedelta(seconds=600),
     )
     results = {name: train(start(), options, rank) for name, options in OPTIONS.items()}
     model, masks = start(NormedNet)

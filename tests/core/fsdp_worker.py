@@ -239,7 +239,7 @@ def work(rank: int, size: int, directory: str) -> None:
         init_method=f"file://{directory}/rendezvous",
         rank=rank,
         world_size=size,
-        timeout=timedelta(seconds=60),
+        timeout=timedelta(seconds=600),
     )
     results: dict[str, Any] = {name: train(option, rank) for name, option in OPTIONS.items()}
     results |= {

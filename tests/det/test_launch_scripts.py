@@ -79,7 +79,7 @@ def test_two_nodes_train_together(tmp_path: Path) -> None:
         )
         for rank in range(2)
     ]  # fmt: skip
-    outputs = [node.communicate(timeout=300)[0] for node in nodes]
+    outputs = [node.communicate(timeout=900)[0] for node in nodes]
     assert [node.returncode for node in nodes] == [0, 0], "\n".join(outputs)
     # Four images a process: eight are one step of two processes.
     (checkpoint,) = (tmp_path / "work").glob("*.pth")

@@ -167,7 +167,7 @@ def run(folder: Path, *command: object, python: tuple[str, ...] = ()) -> str:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
         check=False,
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]

@@ -216,7 +216,7 @@ def test_study_from_end_to_end_goes_on_after_a_kill(tmp_path: Path) -> None:
     root = tmp_path / "work"
     command = [sys.executable, str(SCRIPT), str(root)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 100
+    deadline = time.monotonic() + 900
     while len(list(root.glob("*/*/*/metrics.json"))) < 3:
         assert time.monotonic() < deadline
         assert process.poll() is None
@@ -224,7 +224,7 @@ def test_study_from_end_to_end_goes_on_after_a_kill(tmp_path: Path) -> None:
     process.send_signal(signal.SIGKILL)
     process.wait()
     before = len(Store(root, PLAN.owner).finished(PLAN))
-    again = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    again = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
     assert again.returncode == 0, again.stdout + again.stderr
     assert f"{before} of {len(PLAN.jobs)} jobs finished before" in again.stdout
 

@@ -149,7 +149,7 @@ def test_linear_classifiers_find_what_can_be_told_linearly() -> None:
 def test_study_from_end_to_end(tmp_path: Path) -> None:
     root = tmp_path / "work"
     command = [sys.executable, str(SCRIPT), str(root)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=500, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
     results = Store(root, PLAN.owner).finished(PLAN)

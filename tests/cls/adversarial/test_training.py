@@ -220,7 +220,7 @@ def test_mmpretrains_own_tool_trains_it_from_bases_alone(tmp_path: Path, ticket:
     tool = Path(mmpretrain.__file__).parent / ".mim/tools/train.py"
     run = [str(config), "--work-dir", "run", "--no-validate", "--no-persistent-workers"]
     done = subprocess.run(
-        [sys.executable, str(tool), *run], cwd=tmp_path, capture_output=True, text=True, timeout=300
+        [sys.executable, str(tool), *run], cwd=tmp_path, capture_output=True, text=True, timeout=900
     )
     assert done.returncode == 0, done.stderr[-3000:]
     saved = torch.load(tmp_path / "run/epoch_1.pth", weights_only=True)

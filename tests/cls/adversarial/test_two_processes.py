@@ -25,7 +25,7 @@ def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
         env=os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
         capture_output=True,
         text=True,
-        timeout=300,  # a rank that waits for ever would end here
+        timeout=900,  # a rank that waits for ever would end here
     )
     assert done.returncode == 0, done.stderr[-2000:]
     return [json.loads((folder / f"rank{rank}.json").read_text()) for rank in (0, 1)]

@@ -29,7 +29,7 @@ def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=180,  # a rank that waits for ever would end here
+        timeout=900,  # a rank that waits for ever would end here
     )
     assert done.returncode == 0, done.stderr[-2000:]
     return [json.loads((folder / f"rank{rank}.json").read_text()) for rank in (0, 1)]
@@ -111,7 +111,7 @@ def test_two_processes_go_through_a_chain(task: str, tmp_path: Path) -> None:
         env=os.environ | {"PYTHON": sys.executable, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     masks = lth.Ticket.load(tmp_path / "run/level_01/ticket.safetensors").masks

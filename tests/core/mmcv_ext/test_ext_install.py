@@ -18,7 +18,7 @@ def run_python(code, *args):
         [sys.executable, "-W", "ignore", "-c", textwrap.dedent(code), *args],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=900,
     )
     assert result.returncode == 0, result.stderr
     return result.stdout.split()

@@ -444,7 +444,7 @@ def test_checkpoints_load_where_lth_is_unknown(ticket: Path, tmp_path: Path) -> 
         paths.append(tmp_path / mode / "epoch_2.pth")
     torch.save(dict(lth.Ticket.load(ticket).masks), tmp_path / "masks.pth")
     command = [sys.executable, "-c", PLAIN, str(tmp_path / "masks.pth"), *map(str, paths)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
     assert done.stdout.strip().endswith("loaded 4"), done.stdout + done.stderr
 
 

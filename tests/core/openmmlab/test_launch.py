@@ -120,7 +120,7 @@ def test_two_processes_without_a_gpu(imp: bool, config: Path, ticket: Path, tmp_
         env=environment,
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=900,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
