@@ -85,10 +85,11 @@ def seed_items(dataset: Any) -> Any:
     """Makes ``dataset``, in place, load draws under their seeds; it stays what it is otherwise.
 
     It gets a subclass of its class, which is called the same; hooks that look into the data set,
-    or change it, find what they look for.
+    or change it, find what they look for. One that makes whole batches from the seeds of their
+    draws itself says so by ``seeds_batches``, and is left alone.
     """
     plain: Any = type(dataset)
-    if hasattr(plain, "_lth_plain"):
+    if hasattr(plain, "_lth_plain") or getattr(plain, "seeds_batches", False):
         return dataset
 
     def get_item(self: Any, index: Any) -> Any:
