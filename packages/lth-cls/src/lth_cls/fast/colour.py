@@ -202,7 +202,7 @@ class BatchedLighting(BatchedTransform):
         for channel, vector in enumerate(self.stock.eigvec.tolist()):
             values = zip(vector, self.stock.eigval.tolist(), strict=True)
             shift = sum(alpha[:, i] * (a * b) for i, (a, b) in enumerate(values))
-            moved[:, channel] += shift.view(-1, 1, 1)  # type: ignore[union-attr]
+            moved[:, channel] += shift.view(-1, 1, 1)
         # numpy's cast of negative numbers and of those above 255 wraps around.
         return moved.to(torch.int32).to(torch.uint8)
 

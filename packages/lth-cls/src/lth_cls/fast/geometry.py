@@ -45,7 +45,10 @@ class BatchedRandomCrop(BatchedTransform):
     def offsets(self, images: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
         """Top and left of the crops of padded pictures, each ``(N,)`` int64."""
         count, _, height, width = images.shape
-        room = [max(0, full - part) for full, part in zip((height, width), self.stock.crop_size, strict=True)]
+        room = [
+            max(0, full - part)
+            for full, part in zip((height, width), self.stock.crop_size, strict=True)
+        ]
         top, left = ((draws.uniform(count) * (places + 1)).long() for places in room)
         return top, left
 
@@ -55,7 +58,7 @@ def _sides(padding: Any) -> tuple[int, int, int, int]:
     if isinstance(padding, int):
         return padding, padding, padding, padding
     sides = tuple(padding)
-    return sides * 2 if len(sides) == 2 else sides  # type: ignore[return-value]
+    return sides * 2 if len(sides) == 2 else sides
 
 
 def _pad(
