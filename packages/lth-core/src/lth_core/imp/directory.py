@@ -2,7 +2,7 @@
 
 Layout::
 
-    run/  imp.json  rewind.safetensors  results.csv
+    run/  imp.json  rewind.safetensors  results.csv  seconds.json
           one_shot/  level_01.safetensors ...: the same sparsities in one prune, as a control
           level_00/  ticket.safetensors  metrics.json  ... whatever the training leaves there
           level_01/  ... start.safetensors  carried.pth, where the settings ask for them
@@ -28,6 +28,10 @@ from lth_core.files import load_tensors, write_atomic
 from lth_core.ticket import Ticket
 
 SETTINGS, REWIND, RESULTS = "imp.json", "rewind.safetensors", "results.csv"
+
+SECONDS = "seconds.json"
+"""Name of a run's file that says what its time went to, level by level."""
+
 TICKET = "ticket.safetensors"
 """Name of a level's ticket in its directory."""
 
@@ -106,7 +110,7 @@ def write(path: Path, data: str | bytes) -> None:
 
 def sweep(directory: Path) -> None:
     """Removes what a killed process left half written."""
-    names = (SETTINGS, RESULTS, REWIND, TICKET, METRICS, START, CARRIED_STATE)
+    names = (SETTINGS, RESULTS, SECONDS, REWIND, TICKET, METRICS, START, CARRIED_STATE)
     for folder in (directory, *directory.glob("level_*")):
         for name in names:
             for leftover in folder.glob(f".{name}.*"):
@@ -258,6 +262,32 @@ def load_carried(path: Path) -> dict[str, Any] | None:
 def file_digest(path: Path) -> str | None:
     """SHA-256 of a file; None if it is not there."""
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else None
+
+
+# ---------------------------------------------------------------------------------------------
+# What the time went to
+
+
+def read_seconds(directory: Path) -> dict[str, dict[str, float]]:
+    """What the time of a run's levels went to.
+
+    A level that was broken off counts with the piece that finished it. What a run says of its time
+    is no part of its result: a file that is missing or damaged says nothing.
+
+    Returns:
+        Seconds by the level's directory and the kind of work, of :data:`lth_core.clock.KINDS`.
+    """
+    try:
+        return dict(json.loads((directory / SECONDS).read_text()))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def note_seconds(directory: Path, index: int, seconds: Mapping[str, float]) -> None:
+    """Adds a level to the file that says what the time went to."""
+    rounded = {kind: round(value, 4) for kind, value in seconds.items()}
+    noted = read_seconds(directory) | {level_directory(Path(), index).name: rounded}
+    write(directory / SECONDS, json.dumps(noted, indent=2) + "\n")
 
 
 # ---------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
+from lth_core.clock import Clock
 from lth_core.errors import ExactnessError, RunError
 from lth_core.files import load_tensors, save_tensors
 from lth_core.imp.directory import writing
@@ -30,6 +31,7 @@ class Level:
         start_path: The weights that a later level starts from (:meth:`load_start`).
         carried: What the level before handed over (:attr:`Trained.carried`), None for nothing.
         train: False if the level is to be evaluated only.
+        clock: What its time goes to.
     """
 
     index: int
@@ -39,6 +41,7 @@ class Level:
     start_path: Path
     carried: Mapping[str, Any] | None = None
     train: bool = True
+    clock: Clock = field(default_factory=Clock)
 
     def save_rewind(self, weights: Mapping[str, Tensor]) -> None:
         """Keeps the weights that later levels go back to: the whole model's state.
@@ -46,7 +49,7 @@ class Level:
         Raises:
             RunError: If they cannot be written.
         """
-        with writing(self.rewind_path):
+        with self.clock.time("saving"), writing(self.rewind_path):
             save_tensors(self.rewind_path, weights, {"digest": digest(weights)})
 
     def has_rewind(self) -> bool:

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lth_core.clock import Clock
 from lth_core.errors import RunError
 from lth_core.files import load_tensors, save_tensors
 from lth_core.imp.directory import (
@@ -31,6 +32,7 @@ from lth_core.imp.directory import (
     hold,
     level_directory,
     load_carried,
+    note_seconds,
     one_shot_path,
     open_run,
     read_finished,
@@ -115,21 +117,26 @@ class _Chain:
         masks: MaskSet | None = None
         rewind = rewind_digest(self.directory)
         for index in range(self.settings.rounds + 1):
-            receipt = read_finished(self.directory, index, self.settings.rounds, rewind)
-            # Before anything is written that another process may still have to read.
-            self.trainer.wait()
-            if receipt is None:
-                result, masks = self._level(index, masks or self._masks(index))
-                rewind = rewind_digest(self.directory) if index == 0 else rewind
-            else:
-                masks = None  # read from the ticket when a level needs it
-                names = ("index", "sparsity", "digest", "metrics")
-                result = LevelResult(**{name: receipt[name] for name in names})
+            clock = Clock()
+            with clock.time("building"):
+                receipt = read_finished(self.directory, index, self.settings.rounds, rewind)
+                # Before anything is written that another process may still have to read.
+                self.trainer.wait()
+                if receipt is None:
+                    result, masks = self._level(index, masks or self._masks(index), clock)
+                    rewind = rewind_digest(self.directory) if index == 0 else rewind
+                else:
+                    masks = None  # read from the ticket when a level needs it
+                    names = ("index", "sparsity", "digest", "metrics")
+                    result = LevelResult(**{name: receipt[name] for name in names})
             results.append(result)
             if self.is_main:
-                write(self.directory / RESULTS, _csv(results))
-                if on_level is not None:
-                    on_level(result)
+                with clock.time("saving"):
+                    write(self.directory / RESULTS, _csv(results))
+                    if on_level is not None:
+                        on_level(result)
+                if receipt is None:
+                    note_seconds(self.directory, index, clock.seconds)
         return results
 
     def _masks(self, index: int) -> MaskSet:
@@ -137,7 +144,9 @@ class _Chain:
             return self.trainer.scope(self.settings)
         return Ticket.load(level_directory(self.directory, index) / TICKET).masks
 
-    def _level(self, index: int, masks: MaskSet) -> tuple[LevelResult, MaskSet | None]:
+    def _level(
+        self, index: int, masks: MaskSet, clock: Clock
+    ) -> tuple[LevelResult, MaskSet | None]:
         folder = level_directory(self.directory, index)
         level = Level(
             index,
@@ -147,18 +156,21 @@ class _Chain:
             start_path=start_file(self.directory, index),
             carried=load_carried(folder / CARRIED_STATE),
             train=index > 0 or self.settings.first_prune == "after",
+            clock=clock,
         )
         trained = self.trainer.train(level)
-        following = None if index == self.settings.rounds else self._prune(level, trained)
+        with clock.time("pruning"):
+            following = None if index == self.settings.rounds else self._prune(level, trained)
         result = LevelResult(
             index,
             masks.sparsity,
             masks.digest(),
             {key: float(value) for key, value in trained.metrics.items()},
         )
-        if self.is_main:
-            self._keep(level, trained, result, following)
-        self.trainer.wait()
+        with clock.time("saving"):
+            if self.is_main:
+                self._keep(level, trained, result, following)
+            self.trainer.wait()
         return result, following
 
     def _prune(self, level: Level, trained: Trained) -> MaskSet:

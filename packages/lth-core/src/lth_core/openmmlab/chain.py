@@ -26,6 +26,7 @@ from lth_core.imp.directory import (
     stored_settings,
 )
 from lth_core.masks import MaskSet
+from lth_core.openmmlab.kept import KeptData, keeping, settled_heap
 from lth_core.openmmlab.keys import apply_package_keys
 from lth_core.openmmlab.levels import BeginAgain, LevelHook, hand_over
 from lth_core.openmmlab.models import build_model
@@ -72,18 +73,19 @@ class IMPChain:
         self._results.clear()
         _fix_seed(self.cfg, self.work_dir)
         config = {k: v for k, v in self.cfg.to_dict().items() if k not in _UNRELATED}
-        return run_imp(
-            self.settings,
-            self.work_dir,
-            _Trainer(self.cfg, self.settings),
-            config,
-            is_main=is_main_process(),
-            meta={
-                MASK_NAME: self.names.mask,
-                WEIGHTS_NAME: weights_of_tickets(self.names, self.settings),
-            },
-            on_level=self._record,
-        )
+        with settled_heap(), keeping(KeptData()):
+            return run_imp(
+                self.settings,
+                self.work_dir,
+                _Trainer(self.cfg, self.settings),
+                config,
+                is_main=is_main_process(),
+                meta={
+                    MASK_NAME: self.names.mask,
+                    WEIGHTS_NAME: weights_of_tickets(self.names, self.settings),
+                },
+                on_level=self._record,
+            )
 
     def _record(self, level: LevelResult) -> None:
         """Adds a finished level to the chain's file of results, which is what its levels say."""
@@ -124,10 +126,11 @@ class _Trainer:
 
     def train(self, level: Level) -> Trained:
         """Trains, goes on training, or (``level.train`` false) only evaluates."""
-        try:
-            return self._train(level, self._resumable(level))
-        except BeginAgain:
-            return self._train(level, None)
+        with level.clock.time("building"):
+            try:
+                return self._train(level, self._resumable(level))
+            except BeginAgain:
+                return self._train(level, None)
 
     def _train(self, level: Level, checkpoint: Path | None) -> Trained:
         from lth_core.openmmlab.runner import LTHRunner  # which builds chains in turn
@@ -150,6 +153,7 @@ class _Trainer:
             before = Ticket.load(level_directory(self.work_dir, level.index - 1) / TICKET).masks
             hook.churn = similarity(before, level.masks).hamming
         runner = LTHRunner.from_cfg(cfg, (hook,), recorded=False)
+        runner.clock = level.clock
         if "schedule" in self.settings.carried and self.settings.rewind != "none":
             levels = self.settings.rounds + (self.settings.first_prune == "after")
             runner.schedule_trainings = levels
@@ -158,7 +162,8 @@ class _Trainer:
             runner.train()
             carried = hand_over(runner, self.settings.carried)
         else:
-            _evaluate_start(runner, level)
+            with level.clock.time("evaluating"):
+                _evaluate_start(runner, level)
         prefix, twins = locate(runner.model, level.masks)
         return Trained(
             snapshot(runner.model),

@@ -87,6 +87,7 @@ class ClockHook(Hook):
     def __init__(self) -> None:
         self._before = 0.0
         self._begun: float | None = None
+        self._validated: str | None = None
 
     @property
     def seconds(self) -> float:
@@ -100,9 +101,22 @@ class ClockHook(Hook):
         if runner._resume:
             self._before = float(before)
 
+    def before_run(self, runner: Runner) -> None:
+        """All is built; the model is initialised next, or loaded."""
+        runner.clock.turn("rewinding")
+
     def before_train(self, runner: Runner) -> None:
         """Starts the clock."""
         self._begun = time.perf_counter()
+        runner.clock.turn("training")
+
+    def before_val(self, runner: Runner) -> None:
+        """Validations have a time of their own."""
+        self._validated = runner.clock.turn("evaluating")
+
+    def after_val(self, runner: Runner) -> None:
+        """Gives it back."""
+        runner.clock.turn(self._validated)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Keeps the time with the training."""
@@ -110,6 +124,7 @@ class ClockHook(Hook):
 
     def after_train(self, runner: Runner) -> None:
         """Writes the time."""
+        runner.clock.turn("saving")
         if is_main_process():
             write_atomic(Path(runner.work_dir) / SECONDS, json.dumps(self.seconds) + "\n")
 

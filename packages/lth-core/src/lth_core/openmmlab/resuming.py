@@ -14,6 +14,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from mmengine.runner.loops import _InfiniteDataloaderIterator
 
+from lth_core.openmmlab.kept import AsIs
 from lth_core.openmmlab.sampling import SeededBatches
 from lth_core.randomness import restore_streams, stream_states
 
@@ -178,7 +179,7 @@ def _built_anew(runner: Runner, dataloader: Any) -> Any:
     cfg = runner.cfg.get("train_dataloader")
     if cfg is None:
         return dataloader
-    cfg = {**copy.deepcopy(cfg), "dataset": dataloader.dataset}
+    cfg = {**copy.deepcopy(cfg), "dataset": AsIs(dataloader.dataset)}
     differ = runner._randomness_cfg.get("diff_rank_seed", False)
     return runner.build_dataloader(cfg, seed=runner.seed, diff_rank_seed=differ)
 

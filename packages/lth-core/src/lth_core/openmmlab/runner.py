@@ -18,11 +18,13 @@ from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import DataLoader
 
+from lth_core.clock import Clock
 from lth_core.errors import ConfigError, RunError
 from lth_core.files import publish
 from lth_core.openmmlab.compat import processes
 from lth_core.openmmlab.compat.checkpoints import PlainCheckpointHook
 from lth_core.openmmlab.hooks import TicketHook
+from lth_core.openmmlab.kept import settled_heap, with_kept
 from lth_core.openmmlab.keys import apply_package_keys, reject_misspelt_keys
 from lth_core.openmmlab.naming import Names, names_of_training
 from lth_core.openmmlab.preflight import missing_files
@@ -51,11 +53,13 @@ class LTHRunner(Runner):
             than one in a chain that carries its schedule from level to level.
         missing: What training would need and is not there, a line for each file.
         metrics: What its training has come to so far.
+        clock: What its time goes to.
     """
 
     schedule_trainings: int = 1
     missing: tuple[str, ...] = ()
     metrics: LastMetrics
+    clock: Clock
     _names: Callable[[], Names] | None = None
 
     @classmethod
@@ -108,8 +112,15 @@ class LTHRunner(Runner):
         with named():
             runner = super().from_cfg(cfg)
         runner.missing = missing
-        runner.metrics, clock = LastMetrics(), ClockHook()
-        own = (PlainCheckpointHook(), StreamsHook(), *hooks, runner.metrics, clock, ResumeHook())
+        runner.metrics, runner.clock = LastMetrics(), Clock()
+        own = (
+            PlainCheckpointHook(),
+            StreamsHook(),
+            *hooks,
+            runner.metrics,
+            ClockHook(),
+            ResumeHook(),
+        )
         for each in own:
             runner.register_hook(each)
         if recorded:
@@ -146,7 +157,7 @@ class LTHRunner(Runner):
             collate = {k: v for k, v in dataloader["collate_fn"].items() if k != "_scope_"}
             dataloader = {**dataloader, "collate_fn": collate}
         try:
-            built = Runner.build_dataloader(dataloader, seed, diff_rank_seed)
+            built = Runner.build_dataloader(with_kept(dataloader), seed, diff_rank_seed)
         except (AssertionError, FileNotFoundError, NotADirectoryError) as problem:
             kind = dataloader["dataset"]["type"] if isinstance(dataloader, dict) else "data set"
             reason = " ".join(str(problem).split()) or "its files are not what it expects"
@@ -165,7 +176,7 @@ class LTHRunner(Runner):
         if self.missing:
             raise ConfigError("\n".join(self.missing))
         try:
-            with named():
+            with named(), settled_heap(), self.clock.time("building"):
                 model = super().train()
         finally:
             for loop in (self._train_loop, self._val_loop):
@@ -209,10 +220,14 @@ class LTHRunner(Runner):
         Raises:
             RunError: If it cannot be written; the checkpoints before it stay.
         """
-        self.streams = gather_streams()
-        if "://" in str(out_dir):
-            super().save_checkpoint(out_dir, filename, *args, **kwargs)
-            return
+        with self.clock.time("saving"):
+            self.streams = gather_streams()
+            if "://" in str(out_dir):
+                super().save_checkpoint(out_dir, filename, *args, **kwargs)
+            else:
+                self._save_whole(out_dir, filename, *args, **kwargs)
+
+    def _save_whole(self, out_dir: str, filename: str, *args: Any, **kwargs: Any) -> None:
         path, part = Path(out_dir) / filename, Path(out_dir) / f".{filename}.part"
         try:
             super().save_checkpoint(out_dir, part.name, *args, **kwargs)

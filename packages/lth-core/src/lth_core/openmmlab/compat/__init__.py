@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import _lth_core_startup
 
-from lth_core.openmmlab.compat import checkpoints, handover, imaging, mmcv_ext
+from lth_core.openmmlab.compat import checkpoints, config_text, handover, imaging, mmcv_ext
 
 
 def install() -> None:
@@ -18,3 +18,4 @@ def install() -> None:
     checkpoints.install()
     imaging.install()
     handover.install()
+    config_text.install()
