@@ -115,11 +115,11 @@ class Toy:
 
 
 def contents(directory: Path) -> dict[str, bytes]:
-    """Every file of a run but the lock."""
+    """Every file of a run but the lock, and the one that says how long it took."""
     return {
         str(path.relative_to(directory)): path.read_bytes()
         for path in sorted(directory.rglob("*"))
-        if path.is_file() and path.name != ".lock"
+        if path.is_file() and path.name not in (".lock", "seconds.json")
     }
 
 
@@ -345,8 +345,8 @@ def test_a_training_that_broke_off_is_done_again_and_no_other(undisturbed, tmp_p
     assert contents(tmp_path / "run") == contents(undisturbed[0])
 
 
-WRITES = 2 + 3 * (ROUNDS + 1) + ROUNDS
-"""imp.json, rewind weights; per level a ticket, metrics and the table; one-shot controls."""
+WRITES = 2 + 4 * (ROUNDS + 1) + ROUNDS
+"""imp.json, rewind weights; per level a ticket, metrics, table and times; one-shot controls."""
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
