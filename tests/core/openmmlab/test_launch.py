@@ -50,6 +50,10 @@ def test_wrong_input_is_one_line_and_leaves_nothing(
     missing = failure(capsys, *options, "ticket.path=nowhere.safetensors")
     assert "nowhere.safetensors does not exist" in missing
     assert "lth ticket make" in missing
+    # Of several things that are wrong, first the names: files may be missing because of them.
+    both = ("ticket.path=nowhere.safetensors", "load_from=nowhere.pth")
+    assert "did you mean 'weights'" in failure(capsys, *options, *both, "ticket.weigths=keep")
+    assert "did you mean 'record'" in failure(capsys, *options, *both, "recrod.task=x")
     assert "'x' is not KEY=VALUE" in failure(capsys, *options, "x")
     assert "--cfg-options" in failure(capsys, *options, "x=[1,")
     assert "did you mean 'rounds'" in failure(capsys, *options, "imp.round=3")

@@ -1,7 +1,8 @@
-"""Looks, before anything is built, whether the files that a config names are there."""
+"""Looks, before anything is built, whether a config's keys are right and its files are there."""
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -9,7 +10,15 @@ from typing import Any
 from mmengine.config import Config
 
 from lth_core.errors import ConfigError
-from lth_core.openmmlab.settings import KEEP, REINIT, TicketSettings, parse_ticket
+from lth_core.openmmlab.keys import apply_package_keys, reject_misspelt_keys
+from lth_core.openmmlab.settings import (
+    KEEP,
+    REINIT,
+    TicketSettings,
+    parse_imp,
+    parse_record,
+    parse_ticket,
+)
 
 SOURCES = {
     "VOC": (
@@ -31,14 +40,17 @@ _MAKE_TICKET = (
 def check_files(cfg: Config, loaders: tuple[str, ...]) -> None:
     """Checks that the ticket, the weights and the data sets that ``cfg`` names exist.
 
+    Its keys are looked at first: what is misspelt may name the wrong files.
+
     Args:
         cfg: A complete config.
         loaders: Which data loaders will be used, for example ``("train_dataloader",)``.
 
     Raises:
-        ConfigError: With one line for each thing that is missing: what, where it was looked for,
-            and how to get it.
+        ConfigError: If a key of lth's is misspelt or malformed; with one line for each thing that
+            is missing: what, where it was looked for, and how to get it.
     """
+    check_keys(cfg)
     ticket = cfg.get("ticket")
     problems = [] if ticket is None else [*missing_files(parse_ticket(ticket))]
     problems += _missing_weights(cfg)
@@ -46,6 +58,20 @@ def check_files(cfg: Config, loaders: tuple[str, ...]) -> None:
         problems += _missing_data((cfg.get(loader) or {}).get("dataset"))
     if problems:
         raise ConfigError("\n".join(dict.fromkeys(problems)))
+
+
+def check_keys(cfg: Config) -> None:
+    """Checks lth's own keys and those of packages, without doing what they ask for.
+
+    Raises:
+        ConfigError: If one is misspelt or malformed.
+    """
+    reject_misspelt_keys(cfg)
+    parse_record(cfg.get("record"))
+    for key, parse in (("ticket", parse_ticket), ("imp", parse_imp)):
+        if cfg.get(key) is not None:
+            parse(cfg[key])
+    apply_package_keys(copy.deepcopy(cfg))
 
 
 def missing_files(ticket: TicketSettings) -> Iterator[str]:
