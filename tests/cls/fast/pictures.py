@@ -9,7 +9,7 @@ import lth_cls  # noqa: F401  (registers the transforms)
 import numpy as np
 import torch
 from lth_cls.fast import Draws
-from mmpretrain.registry import TRANSFORMS
+from lth_cls.fast.batched import built
 from torch import Tensor
 
 CPU = torch.device("cpu")
@@ -40,7 +40,7 @@ def draws(seed: int = 0) -> Draws:
 
 def build(kind: str, **settings: Any) -> Any:
     """mmpretrain's transform."""
-    return TRANSFORMS.build({"type": kind, **settings})
+    return built({"type": kind, **settings})
 
 
 def apart(ours: np.ndarray, other: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ from lth_core.openmmlab.keys import apply_package_keys
 from lth_core.openmmlab.launch import load_config
 from mmengine.config import Config
 from mmengine.hooks import Hook
-from mmengine.registry import init_default_scope
+from mmengine.registry import DefaultScope
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from cls.small_data import write_cifar, write_fashion_mnist, write_svhn, write_visda
@@ -27,7 +27,6 @@ ROOT = Path(__file__).parents[3]
 
 @pytest.fixture(autouse=True)
 def _fresh_memory() -> Iterator[None]:
-    init_default_scope("mmpretrain")
     store.forget()
     yield
     store.forget()
@@ -55,7 +54,8 @@ def digits(work_dir: Path, **keys: Any) -> Config:
 
 def loader_of(cfg: Config, name: str = "train", seed: int = 3) -> Any:
     apply_package_keys(cfg)
-    return LTHRunner.build_dataloader(cfg[f"{name}_dataloader"], seed=seed)
+    with DefaultScope.overwrite_default_scope("mmpretrain"):  # as of a runner
+        return LTHRunner.build_dataloader(cfg[f"{name}_dataloader"], seed=seed)
 
 
 def numbers(loader: Any, passes: int = 2) -> list[list[int]]:

@@ -8,11 +8,13 @@ so that the host never waits for the device.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol, TypeVar
 
 import torch
 from lth_core.errors import ConfigError
+from mmengine.registry import DefaultScope
+from mmpretrain.registry import TRANSFORMS
 from torch import Tensor
 
 from lth_cls.fast.draws import Draws
@@ -85,6 +87,14 @@ def batched(stock: Any) -> Batched:
             f"{', '.join(known())}; leave the loader out of {KEY}.loaders, or set strict=False"
         )
     return made(stock)
+
+
+def built(step: Any) -> Any:
+    """A transform of single pictures, of its config if it is none yet."""
+    if not isinstance(step, Mapping):
+        return step
+    with DefaultScope.overwrite_default_scope("mmpretrain"):  # for those that it wraps
+        return TRANSFORMS.build(step)
 
 
 class Sequence:

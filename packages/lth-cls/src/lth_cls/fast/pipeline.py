@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from lth_core.errors import ConfigError
@@ -15,10 +14,9 @@ from mmpretrain.datasets.transforms import (
     PILToNumpy,
     ResizeEdge,
 )
-from mmpretrain.registry import TRANSFORMS
 from torch import Tensor
 
-from lth_cls.fast.batched import KEY, Sequence
+from lth_cls.fast.batched import KEY, Sequence, built
 from lth_cls.fast.draws import Draws
 
 _ALIKE_EVERY_TIME = (
@@ -48,14 +46,14 @@ class Pipeline:
     """
 
     def __init__(self, steps: list[Any]) -> None:
-        built = [TRANSFORMS.build(step) if isinstance(step, Mapping) else step for step in steps]
-        if not built or type(built[-1]) is not PackInputs:
+        stocks = [built(step) for step in steps]
+        if not stocks or type(stocks[-1]) is not PackInputs:
             raise ConfigError(f"{KEY}: the pipeline has to end with PackInputs")
-        *built, self.pack = built
+        *stocks, self.pack = stocks
         count = 0
-        while count < len(built) and type(built[count]) in _ALIKE_EVERY_TIME:
+        while count < len(stocks) and type(stocks[count]) in _ALIKE_EVERY_TIME:
             count += 1
-        self.once, drawn = built[:count], built[count:]
+        self.once, drawn = stocks[:count], stocks[count:]
         self._views: list[Sequence] | None = None
         if drawn and type(drawn[-1]) is MultiView:
             *drawn, views = drawn
