@@ -169,20 +169,25 @@ class _Court(Court):
             ("all", "fast", "standard", "89.26 % both, 79.03 % against 73.79 %", at_least),
             *((portion, "pgd", "standard", "sparser (abstract)", greater) for portion in LITTLE),
         ]
-        return [
-            self.beside(
-                "which pre-training's double wins go sparser",
-                f"{PRETRAININGS[first].title} has double wins "
-                f"{'at least as sparse as' if decide is at_least else 'sparser than'} "
-                f"{PRETRAININGS[second].title} with {PORTIONS[portion].title} of the data",
-                paper,
-                "sparsest double win of each seed, mean",
-                self._extremes(first, portion),
-                self._extremes(second, portion),
-                decide,
+        found = []
+        for portion, first, second, paper, decide in claims:
+            ones, others = self._extremes(first, portion), self._extremes(second, portion)
+            # Where neither has a double win, there is nothing to be as sparse as.
+            none = not any((*ones.values(), *others.values()))
+            found.append(
+                self.beside(
+                    "which pre-training's double wins go sparser",
+                    f"{PRETRAININGS[first].title} has double wins "
+                    f"{'at least as sparse as' if decide is at_least else 'sparser than'} "
+                    f"{PRETRAININGS[second].title} with {PORTIONS[portion].title} of the data",
+                    paper,
+                    "sparsest double win of each seed, mean",
+                    ones,
+                    others,
+                    (lambda _: UNDECIDED) if none else decide,
+                )
             )
-            for portion, first, second, paper, decide in claims
-        ]
+        return found
 
     def _extremes(self, name: str, portion: str) -> dict[int, float]:
         """For each seed, the sparsity in % of its sparsest double win, 0 if there is none."""
