@@ -9,7 +9,7 @@ INSTALLED := $(VENV)/.installed
 export OMP_NUM_THREADS ?= 1
 export NO_MKDOCS_2_WARNING ?= 1
 
-.PHONY: help setup demo study study-transfer study-scenes study-self-supervision study-double-win test test-long docs lint format bench clean
+.PHONY: help setup demo study study-transfer study-scenes study-self-supervision study-double-win test test-long docs lint format bench bench-small clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 24
@@ -47,6 +47,12 @@ test-long: $(INSTALLED)  ## the exhaustive sets
 
 docs: $(INSTALLED)  ## the documentation site, in build/site
 	$(BIN)/mkdocs build --strict
+
+bench: $(INSTALLED)  ## every benchmark, on a GPU if there is one; writes docs/benchmarks
+	$(BIN)/python benchmarks/all.py
+
+bench-small: $(INSTALLED)  ## do the benchmarks work? a few minutes; writes build/benchmarks
+	$(BIN)/python benchmarks/all.py --small --output build/benchmarks
 
 lint: $(INSTALLED)  ## ruff and mypy
 	$(BIN)/ruff check .

@@ -1,6 +1,6 @@
 """One global magnitude prune: lth against torch.nn.utils.prune.global_unstructured.
 
-    python benchmarks/prune_time.py [--arch resnet50 resnet152] [--rounds 7] [--output FILE]
+    python benchmarks/prune_time.py [--small] [--arch resnet50 resnet152] [--rounds 7]
 
 Time is measured in one process, the sides taking turns. Memory is the growth of the process's peak
 during one prune, measured in a fresh process per side, as a multiple of the weights' own size.
@@ -8,7 +8,6 @@ during one prune, measured in a fresh process per side, as a multiple of the wei
 
 from __future__ import annotations
 
-import argparse
 import multiprocessing
 import statistics
 from collections.abc import Callable
@@ -17,7 +16,7 @@ from pathlib import Path
 import lth_core as lth
 import torch
 import torchvision
-from _common import interleave, ratio, report
+from _common import arguments, interleave, ratio, report, spread
 from torch import nn
 from torch.nn.utils import prune as torch_prune
 
@@ -67,16 +66,16 @@ def resident_peak() -> int:
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--arch", nargs="+", default=["resnet50", "resnet152"])
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--output", help="JSON file to write")
+    parser = arguments(__doc__)
+    parser.add_argument("--arch", nargs="+", help="default: resnet50 resnet152")
+    parser.add_argument("--rounds", type=int, help="default: 7")
     args = parser.parse_args()
+    archs = args.arch or (["resnet18"] if args.small else ["resnet50", "resnet152"])
     rows = []
     spawn = multiprocessing.get_context("spawn")
-    for arch in args.arch:
+    for arch in archs:
         prunes = {name: make(getattr(torchvision.models, arch)()) for name, make in SIDES.items()}
-        seconds = interleave(prunes, args.rounds, warm_up=1)
+        seconds = interleave(prunes, args.rounds or (1 if args.small else 7), warm_up=1)
         for name, times in seconds.items():
             with spawn.Pool(1) as pool:
                 growth = pool.apply(peak_growth, (arch, name))
@@ -85,6 +84,7 @@ def main() -> None:
                     "side": name,
                     "arch": arch,
                     "median ms": 1000 * statistics.median(times),
+                    "± ms": 1000 * spread(times),
                     "torch / this": ratio(seconds["torch.nn.utils.prune"], times),
                     "memory on top / weights": growth,
                 }

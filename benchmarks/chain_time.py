@@ -1,0 +1,90 @@
+"""What the time of a whole chain of rounds goes to, and how much of it is not training.
+
+    python benchmarks/chain_time.py [--small] [--depth 18] [--rounds 3] [--epochs N]
+
+A chain on CIFAR-shaped random pictures says itself what its time went to (``seconds.json``). What a
+level costs besides training and validation does not depend on its length; so shares are given for
+the levels as they were, and for levels of 182 epochs, which paper A's are. Level 0 also imports and
+reads the data: it is shown on its own. Each epoch is validated; each level writes one checkpoint.
+"""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from _cifar import Work, fast, stock, write_cifar
+from _common import arguments, report
+from lth_core.clock import KINDS
+from lth_core.imp.directory import read_seconds
+from lth_core.openmmlab import LTHRunner
+
+EPOCHS_OF_PAPER_A = 182
+FIXED = [kind for kind in KINDS if kind not in ("training", "evaluating")]
+
+
+def rows_of(levels: list[dict[str, float]], which: str, epochs: int) -> list[dict[str, Any]]:
+    """Rows of the table, from what some levels took."""
+    mean = {kind: statistics.mean(level.get(kind, 0.0) for level in levels) for kind in KINDS}
+    total = sum(mean.values())
+    longer = EPOCHS_OF_PAPER_A / epochs
+    # Checkpoints are written at the end of a level, here and there.
+    long = {k: v * (1 if k in FIXED else longer) for k, v in mean.items()}
+    rows = [
+        {
+            "side": kind,
+            "levels": which,
+            "s": mean[kind],
+            f"% of {epochs} epochs": 100 * mean[kind] / total,
+            f"% of {EPOCHS_OF_PAPER_A} epochs": 100 * long[kind] / sum(long.values()),
+        }
+        for kind in KINDS
+    ]
+    for name, kinds in (
+        ("not training", [kind for kind in KINDS if kind != "training"]),
+        ("neither training nor evaluating", FIXED),
+    ):
+        rows.append(
+            {
+                "side": name,
+                "levels": which,
+                "s": sum(mean[kind] for kind in kinds),
+                f"% of {epochs} epochs": 100 * sum(mean[kind] for kind in kinds) / total,
+                f"% of {EPOCHS_OF_PAPER_A} epochs": 100
+                * sum(long[kind] for kind in kinds)
+                / sum(long.values()),
+            }
+        )
+    return rows
+
+
+def main() -> None:
+    """Command line."""
+    parser = arguments(__doc__)
+    parser.add_argument("--depth", type=int, default=18, help="of the ResNet")
+    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--epochs", type=int, help="of a level")
+    parser.add_argument("--pictures", type=int, help="default: 50,000 on a GPU, 2,560 on a CPU")
+    parser.add_argument("--rounds", type=int, help="prunes; default: 3")
+    args = parser.parse_args()
+    gpu = torch.cuda.is_available()
+    pictures = args.pictures or (160 if args.small else 50_000 if gpu else 2_560)
+    epochs = args.epochs or (1 if args.small else 10 if gpu else 2)
+    work = Work(args.depth, 32 if args.small else args.batch, epochs, pictures)
+    with tempfile.TemporaryDirectory() as folder:
+        run = Path(folder) / "run"
+        write_cifar(Path(folder), pictures)
+        cfg = fast(stock(work, Path(folder), run), gpu, compiled=False)
+        cfg.train_cfg.val_interval = 1  # as paper A's
+        cfg.imp = {"rounds": args.rounds or (1 if args.small else 3), "rewind": "init"}
+        LTHRunner.from_cfg(cfg).train()
+        first, *later = read_seconds(run).values()
+    rows = rows_of([first], "0", epochs) + rows_of(later, "later, mean", epochs)
+    report(f"A chain of ResNet-{args.depth} on CIFAR-shaped data", rows, args.output)
+
+
+if __name__ == "__main__":
+    main()
