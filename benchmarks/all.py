@@ -21,9 +21,11 @@ SMALL = ["--small"]
 BENCHMARKS: dict[str, list[str]] = {
     "step_overhead": SMALL,
     "cifar_round": SMALL,
+    "ssl_views": SMALL,
     "prune_time": SMALL,
     "startup": SMALL,
     "chain_time": SMALL,
+    "inference": SMALL,
     "adversarial": ["--depth", "18", "--steps", "1", "--batch", "2", "--size", "32",
                     "--rounds", "1"],
 }  # fmt: skip

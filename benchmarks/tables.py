@@ -48,12 +48,12 @@ def _section(path: Path, name: str) -> str:
 
 
 def _table(rows: list[dict[str, Any]]) -> list[str]:
-    keys = list(rows[0])
-    right = ["---" if isinstance(rows[0][key], str) else "---:" for key in keys]
+    keys = list(dict.fromkeys(key for row in rows for key in row))
+    right = ["---" if isinstance(rows[0].get(key), str) else "---:" for key in keys]
     return [
         f"| {' | '.join(keys)} |",
         f"| {' | '.join(right)} |",
-        *(f"| {' | '.join(_shown(row[key]) for key in keys)} |" for row in rows),
+        *(f"| {' | '.join(_shown(row.get(key)) for key in keys)} |" for row in rows),
     ]
 
 

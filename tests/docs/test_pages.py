@@ -52,6 +52,7 @@ KNOWN = {
     "docs/how-to/two-of-four.md": Page((has.moco,)),
     "docs/how-to/report.md": Page(long=True),
     "docs/how-to/rewind.md": Page(long=True),
+    "docs/how-to/speed.md": Page(long=True),
     "docs/papers/b.md": Page((has.cifar,), long=True),
     "docs/papers/c.md": Page((has.robust, has.imagenet, has.cifar), long=True),
     "docs/tutorials/multi-node.md": Page((has.moco, has.coco, has.my_detector), long=True),

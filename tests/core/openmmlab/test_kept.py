@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch._dynamo
 from lth_core.clock import KINDS
 from lth_core.imp.directory import read_seconds
 from lth_core.openmmlab import LTHRunner
@@ -191,3 +192,16 @@ def test_a_configs_text_is_what_yapf_makes_of_it(
     texts = [cfg.pretty_text, cfg.pretty_text]
     monkeypatch.setattr(mmengine_config, "FormatCode", FormatCode)
     assert texts == [cfg.pretty_text] * 2
+
+
+def test_each_level_of_a_chain_is_compiled_alike(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 4)  # 8 as it is
+    monkeypatch.setattr(torch._dynamo.config, "fail_on_recompile_limit_hit", True)
+    trained = []
+    for name, keys in (("plain", {}), ("compiled", {"compile": {"backend": "aot_eager"}})):
+        imp = {"rounds": 5, "rewind": "init"}
+        cfg = toy_config(tmp_path / name, epochs=1, imp=imp, **keys)
+        trained.append([level.digest for level in LTHRunner.from_cfg(cfg).train()])
+    assert trained[0] == trained[1]

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from mmengine.config import Config
 from mmengine.dist import barrier, broadcast_object_list, is_main_process
 from mmengine.runner import Runner
@@ -152,6 +153,9 @@ class _Trainer:
         if level.index > 0:
             before = Ticket.load(level_directory(self.work_dir, level.index - 1) / TICKET).masks
             hook.churn = similarity(before, level.masks).hamming
+        if cfg.get("compile"):
+            # Another model and optimizer each level: beyond eight of them torch compiles no more.
+            torch.compiler.reset()
         runner = LTHRunner.from_cfg(cfg, (hook,), recorded=False)
         runner.clock = level.clock
         if "schedule" in self.settings.carried and self.settings.rewind != "none":
