@@ -256,6 +256,14 @@ def test_nothing_to_remove() -> None:
         assert torch.equal(tensor, model.state_dict()[name])
 
 
+def test_a_norm_without_scale_leaves_nothing_of_its_input() -> None:
+    model = chain()
+    model[1].weight.data[[2, 3]] = 0
+    model[1].bias.data[[2, 3]] = torch.tensor([-1.0, 1.0], dtype=torch.float64)
+    found = of_chain(model)
+    assert shapes(found.model)[0] == (7, 3, 3, 3)  # one constant stays, for the border
+
+
 def test_unstructured_zeros_remove_nothing() -> None:
     model = chain()
     model[0].weight.data[:, :, 0] = 0
