@@ -27,6 +27,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from lth_core.masks import MaskSet
+from lth_core.modes import evaluating
 from lth_core.scope import backbone_prefix, is_deformable, locate, unwrap
 
 _aten = torch.ops.aten
@@ -126,7 +127,7 @@ def count(
         alive = int(kept[name].count_nonzero()) if name in kept else parameter.numel()
         tally.add(name.rpartition(".")[0], Count(parameter.numel(), alive))
     arguments = inputs if isinstance(inputs, tuple) else (inputs,)
-    with torch.no_grad(), _evaluating(model), _unfused_attention(), tally.following(), tally:
+    with torch.no_grad(), evaluating(model), _unfused_attention(), tally.following(), tally:
         (forward or model)(*arguments)
     return Counts(tally.modules, backbone_prefix(model))
 
@@ -252,17 +253,6 @@ _OTHERS: dict[Any, Callable[[Any, Any], int]] = {
     _aten.mean: _mean,
 }
 """FLOPs of what has no weight that could be pruned: the rules of ``mmengine.analysis``."""
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    training = [module for module in model.modules() if module.training]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True
 
 
 @contextmanager

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
+from lth_core.modes import evaluating
 from lth_core.randomness import borrowed
 from lth_core.scope import unwrap
 from mmengine.dist import all_reduce
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
-from torch import Tensor, nn
+from torch import Tensor
 
 from lth_cls.adversarial.attacks import PGD, perturb
 from lth_cls.adversarial.classifier import AdversarialTraining
@@ -93,7 +92,7 @@ class OverfittingAlarm(Hook):
     def _look(self, model: Any, batch: dict[str, Any]) -> tuple[float, float] | None:
         """Shares of right images under the training's attack and under PGD, over all processes."""
         device = next(model.parameters()).device
-        with borrowed(device=device), _evaluating(model):
+        with borrowed(device=device), evaluating(model):
             data = model.data_preprocessor(copy.copy(batch), False)
             inputs = data["inputs"][: self.images]
             samples = copy.deepcopy(data["data_samples"][: self.images])
@@ -119,15 +118,3 @@ class OverfittingAlarm(Hook):
         all_reduce(counts)
         trained, other, count = counts.tolist()
         return trained / count, other / count
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Lends a model in evaluation mode; each part has its own mode afterwards."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from lth_core.errors import ConfigError
+from lth_core.modes import evaluating
 from mmengine.runner.amp import autocast
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
@@ -107,15 +108,12 @@ def bfloat16(wanted: bool = True) -> Iterator[None]:
 @contextmanager
 def frozen(model: nn.Module) -> Iterator[None]:
     """Evaluation mode, and no gradients for parameters; afterwards all is as it was."""
-    modes = {module: module.training for module in model.modules()}
     wanted = [each for each in model.parameters() if each.requires_grad]
-    model.eval()
     for each in wanted:
         each.requires_grad_(False)
     try:
-        yield
+        with evaluating(model):
+            yield
     finally:
         for each in wanted:
             each.requires_grad_(True)
-        for module, training in modes.items():
-            module.training = training

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from lth_core.errors import ConfigError
+from lth_core.modes import modes_kept
 from lth_core.randomness import borrowed
 from lth_core.scores import Criterion, Subject
 
@@ -150,17 +151,14 @@ def borrow(
         # Not a product: what is pruned counts as zero even where it holds NaN.
         leaves[name] = torch.where(kept, value, torch.zeros_like(value)).requires_grad_()
         state[subject.prefix + name] = leaves[name]
-    modes = [(module, module.training) for module in model.modules()]
     trainable = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
     device = next(iter(leaves.values())).device
     try:
-        # The model's own train(): it may keep norms or stages frozen.
-        model.train(training)
-        with borrowed(seed, device), torch.enable_grad():
+        with modes_kept(model), borrowed(seed, device), torch.enable_grad():
+            # The model's own train(): it may keep norms or stages frozen.
+            model.train(training)
             yield Borrowed(model, state, leaves)
     finally:
-        for module, mode in modes:
-            module.training = mode
         for parameter, takes in trainable:
             parameter.requires_grad_(takes)
 
