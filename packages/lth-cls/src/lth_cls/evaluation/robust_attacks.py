@@ -15,7 +15,6 @@ in a config                               the attack
 from __future__ import annotations
 
 import functools
-import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from lth_core.errors import ConfigError
 from lth_core.openmmlab.launch import load_config
 from lth_core.openmmlab.models import build_model
 from lth_core.openmmlab.settings import strict
+from lth_core.randomness import seed_at
 from mmengine.config import Config
 from mmengine.runner import load_checkpoint
 from torch import Tensor
@@ -61,15 +61,8 @@ class Images:
     def generators(self, name: str) -> list[torch.Generator]:
         """A stream for each image, which depends on seed, name and the image's place alone."""
         return [
-            torch.Generator().manual_seed(draw_seed(self.seed, name, place))
-            for place in self.places
+            torch.Generator().manual_seed(seed_at(self.seed, name, place)) for place in self.places
         ]
-
-
-def draw_seed(*where: object) -> int:
-    """63 bits that are unlike those of any other place."""
-    digest = hashlib.blake2b(repr(where).encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "little") >> 1
 
 
 class Attack(ABC):

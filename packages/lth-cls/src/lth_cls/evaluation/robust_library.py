@@ -18,11 +18,11 @@ from typing import Any
 
 from lth_core.errors import ConfigError
 from lth_core.openmmlab.settings import strict
-from lth_core.randomness import borrowed
+from lth_core.randomness import borrowed, seed_at
 from mmengine.logging import print_log
 from torch import Tensor
 
-from lth_cls.evaluation.robust_attacks import PROGRESS_SECONDS, Attack, Images, draw_seed
+from lth_cls.evaluation.robust_attacks import PROGRESS_SECONDS, Attack, Images
 from lth_cls.evaluation.victim import Victim
 
 STANDARD = ("apgd-ce", "apgd-t", "fab-t", "square")
@@ -177,7 +177,7 @@ class _OfLibrary(Attack):
                 device=pixels.device,
                 eps=self.settings.eps,
                 norm="Linf",
-                seed=draw_seed(images.seed, self.name, attack, images.places[0]),
+                seed=seed_at(images.seed, self.name, attack, images.places[0]),
                 version="custom",
             )
             if isinstance(self.settings, AutoAttack):

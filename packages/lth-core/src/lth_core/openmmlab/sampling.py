@@ -9,7 +9,6 @@ anywhere sees what it would have seen, and the first batches are not loaded agai
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -18,7 +17,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
-from lth_core.randomness import begin_streams, isolated
+from lth_core.randomness import begin_streams, isolated, seed_at
 
 
 class Draw(int):
@@ -70,15 +69,9 @@ class SeededBatches:
         self.epoch, self.skip = epoch + 1, 0
         for number, batch in enumerate(itertools.islice(self.batches, skip, None), skip):
             yield [
-                Draw(index, _seed(self.seed, self.rank, epoch, number, place))
+                Draw(index, seed_at(self.seed, self.rank, epoch, number, place))
                 for place, index in enumerate(batch)
             ]
-
-
-def _seed(*where: int) -> int:
-    """63 bits that are unlike those of any other place."""
-    digest = hashlib.blake2b(repr(where).encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "little") >> 1
 
 
 def seed_items(dataset: Any) -> Any:
