@@ -14,7 +14,7 @@ from lth_core.scope import unwrap
 from mmengine.dist import get_rank, get_world_size
 from mmengine.evaluator import Evaluator
 from mmengine.registry import LOOPS
-from mmengine.runner import Runner, ValLoop
+from mmengine.runner import BaseLoop, Runner, ValLoop
 from torch.utils.data import DataLoader
 
 from lth_cls.evaluation.checkpoints import RecordedTest
@@ -133,22 +133,38 @@ class RobustEvaluator(Evaluator):
         )
 
 
-class _Attacked:
-    """What the two loops have in common."""
+class _Attacked(BaseLoop):
+    """What the two loops have in common: a mixin before mmengine's."""
 
-    evaluator: Any
-    runner: Any
-    dataloader: Any
-    fp16: bool
-    bf16: bool
-
-    def _attack_with(self, attacks: Any, first: int | None, fp16: bool, bf16: bool) -> None:
+    def __init__(
+        self,
+        runner: Runner,
+        dataloader: DataLoader | dict[str, Any],
+        evaluator: Any,
+        attacks: Any,
+        first: int | None = None,
+        fp16: bool = False,
+        bf16: bool = False,
+    ) -> None:
+        super().__init__(runner, dataloader, evaluator, fp16)
         if fp16 and bf16:
             raise ConfigError("fp16 and bf16 are both on; choose one")
         self.fp16, self.bf16 = fp16 or bf16, bf16
-        self.evaluator = RobustEvaluator(
+        self.evaluator: Any = RobustEvaluator(
             self.evaluator, self.runner, self.dataloader, attacks, first, self.fp16
         )
+
+    def run(self) -> dict[str, float]:
+        """Goes through the data; the metrics."""
+        self.evaluator.begin()
+        with bfloat16(self.bf16):
+            metrics: dict[str, float] = super().run()
+        return metrics
+
+    def run_iter(self, idx: int, data_batch: Mapping[str, Any]) -> None:
+        """Looks at a batch as it is, then attacks it."""
+        super().run_iter(idx, data_batch)
+        self.evaluator.attack(data_batch)
 
 
 @LOOPS.register_module()
@@ -178,58 +194,13 @@ class RobustValLoop(_Attacked, ValLoop):
         ConfigError: If a setting is no good.
     """
 
-    def __init__(
-        self,
-        runner: Runner,
-        dataloader: DataLoader | dict[str, Any],
-        evaluator: Any,
-        attacks: Any,
-        first: int | None = None,
-        fp16: bool = False,
-        bf16: bool = False,
-    ) -> None:
-        super().__init__(runner, dataloader, evaluator, fp16)
-        self._attack_with(attacks, first, fp16, bf16)
-
-    def run(self) -> dict[str, float]:
-        """Validates; the metrics."""
-        self.evaluator.begin()
-        with bfloat16(self.bf16):
-            metrics: dict[str, float] = super().run()
-        return metrics
-
-    def run_iter(self, idx: int, data_batch: Mapping[str, Any]) -> None:
-        """Validates a batch, then attacks it."""
-        super().run_iter(idx, data_batch)
-        self.evaluator.attack(data_batch)
-
 
 @LOOPS.register_module()
 class RobustTestLoop(_Attacked, RecordedTest):
     """As :class:`RobustValLoop`, for ``test``; see :class:`RecordedTest` for where numbers go."""
 
-    def __init__(
-        self,
-        runner: Runner,
-        dataloader: DataLoader | dict[str, Any],
-        evaluator: Any,
-        attacks: Any,
-        first: int | None = None,
-        fp16: bool = False,
-        bf16: bool = False,
-    ) -> None:
-        super().__init__(runner, dataloader, evaluator, fp16)
-        self._attack_with(attacks, first, fp16, bf16)
-
     def run(self) -> dict[str, float]:
         """Tests; the metrics."""
-        self.evaluator.begin()
-        with bfloat16(self.bf16):
-            metrics: dict[str, float] = super().run()
+        metrics = super().run()
         self.record(metrics)
         return metrics
-
-    def run_iter(self, idx: int, data_batch: Mapping[str, Any]) -> None:
-        """Tests a batch, then attacks it."""
-        super().run_iter(idx, data_batch)
-        self.evaluator.attack(data_batch)
