@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from lth_core.cli import output
 from lth_core.cli.lazily import extra, openmmlab
-from lth_core.cli.parser import add_json, whole
-from lth_core.cli.ticket_flops import picture_shape, short
+from lth_core.cli.parser import add_json
+from lth_core.cli.ticket_flops import add_picture_shape, picture_shape, short
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -32,14 +32,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="of a training from a ticket")
     parser.add_argument("-o", "--output", metavar="FILE", help="where to (safetensors)")
     parser.add_argument("--onnx", metavar="FILE", help="write an ONNX file, checked as well")
-    parser.add_argument(
-        "--shape",
-        type=whole(1),
-        nargs="+",
-        default=[3, 224, 224],
-        metavar="N",
-        help="of the picture: [channels] height width (3 224 224)",
-    )
+    add_picture_shape(parser)
     parser.add_argument("--layers", action="store_true", help="show the layers that have changed")
     add_json(parser, "print exact numbers as JSON")
     parser.set_defaults(run=run)

@@ -27,14 +27,7 @@ def add_parser(commands: Any) -> None:
     )
     flops.add_argument("file", help="a ticket, or a checkpoint of a training from one")
     flops.add_argument("--config", required=True, help="file, or PACKAGE::path of a package's")
-    flops.add_argument(
-        "--shape",
-        type=whole(1),
-        nargs="+",
-        default=[3, 224, 224],
-        metavar="N",
-        help="of the picture: [channels] height width (3 224 224)",
-    )
+    add_picture_shape(flops)
     flops.add_argument(
         "--layers", action="store_true", help="layer by layer instead of stage by stage"
     )
@@ -56,6 +49,18 @@ def run(args: argparse.Namespace) -> dict[str, Any] | None:
     parts = counts.layers() if args.layers else counts.stages()
     _print(parts, counts.total, f"{args.config}, {size}, with the masks of {args.file}")
     return None
+
+
+def add_picture_shape(parser: argparse.ArgumentParser) -> None:
+    """Adds ``--shape``; see :func:`picture_shape`."""
+    parser.add_argument(
+        "--shape",
+        type=whole(1),
+        nargs="+",
+        default=[3, 224, 224],
+        metavar="N",
+        help="of the picture: [channels] height width (3 224 224)",
+    )
 
 
 def picture_shape(given: list[int]) -> list[int]:
