@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import torch
 from lth_core.errors import ConfigError
-from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.logging import print_log
 from mmpretrain.structures import DataSample
@@ -92,7 +91,7 @@ def stored(what: Any, device: torch.device, load: Callable[[], Store]) -> Store:
         device: Where they are.
         load: Loads them.
     """
-    key = json.dumps([_plain(what), str(device), os.getpid()], sort_keys=True, default=repr)
+    key = json.dumps([what, str(device), os.getpid()], sort_keys=True, default=repr)
     found = _STORES.pop(key, None)
     if found is None:
         found = load()
@@ -105,10 +104,6 @@ def stored(what: Any, device: torch.device, load: Callable[[], Store]) -> Store:
 def forget() -> None:
     """Lets go of all stores that nothing else holds."""
     _STORES.clear()
-
-
-def _plain(what: Any) -> Any:
-    return what.to_dict() if isinstance(what, Config) else what
 
 
 def load(dataset: Any, pack: Any, device: torch.device, whole: bool, name: str) -> Store:

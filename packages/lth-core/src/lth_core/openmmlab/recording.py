@@ -19,6 +19,7 @@ from mmengine.runner import Runner
 from lth_core import results
 from lth_core.errors import RunError
 from lth_core.files import write_atomic
+from lth_core.imp.directory import write
 from lth_core.openmmlab.naming import Names
 from lth_core.results import Result
 
@@ -213,10 +214,7 @@ def restore(root: Path, found: Sequence[Result], later: Collection[str]) -> bool
     if damage or known != lines[: len(known)]:
         for problem in damage:
             _say(problem)
-        try:
-            write_atomic(file, results.lines_of(wanted))
-        except OSError as problem:
-            raise RunError(f"{file} cannot be written: {problem.strerror}") from None
+        write(file, results.lines_of(wanted))
     elif len(known) < len(lines):
         results.append(file, wanted[len(known) :])
     return not set(map(_timeless, found)) <= set(known)
