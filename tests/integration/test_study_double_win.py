@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from lth_core.openmmlab.jobs import CHECKPOINT, Store
+from lth_core.openmmlab.jobs import CHECKPOINT
 from lth_core.openmmlab.launch import load_config
 from mmengine.registry import init_default_scope
 from mmpretrain.registry import DATASETS
 
 from integration.double_win_tiny import TINY
+from integration.study_end import run_to_its_end
 
 from double_win_audit import ATTACKS  # isort: skip
 from double_win_claims import ROBUST, judge  # isort: skip
@@ -180,14 +178,7 @@ def test_the_audit_transfers_from_another_network() -> None:
 @pytest.mark.long
 def test_study_from_end_to_end(tmp_path: Path) -> None:
     root = tmp_path / "work"
-    command = [sys.executable, str(SCRIPT), str(root)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-
-    results = Store(root, PLAN.owner).finished(PLAN)
-    assert results.keys() == PLAN.jobs.keys()
-    with open(root / "results.csv", newline="") as file:
-        rows = list(csv.DictReader(file))
+    results, rows = run_to_its_end(SCRIPT, root, PLAN)
     keys = {"SA": "accuracy/top1", "RA": "accuracy/top1/pgd-20"}
     for name, start in PLAN.starts.items():
         job = PLAN.jobs[name]

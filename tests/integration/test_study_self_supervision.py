@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from lth_core.openmmlab.jobs import CHECKPOINT, Store
+from lth_core.openmmlab.jobs import CHECKPOINT
 
 from integration.self_supervision_tiny import TINY
+from integration.study_end import run_to_its_end
 
 from self_supervision_claims import FEATURES, FINE_TUNING, ON_LABELS, ZEROS, judge  # isort: skip
 from self_supervision_features import linear_accuracy  # isort: skip
@@ -148,14 +146,7 @@ def test_linear_classifiers_find_what_can_be_told_linearly() -> None:
 @pytest.mark.long
 def test_study_from_end_to_end(tmp_path: Path) -> None:
     root = tmp_path / "work"
-    command = [sys.executable, str(SCRIPT), str(root)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-
-    results = Store(root, PLAN.owner).finished(PLAN)
-    assert results.keys() == PLAN.jobs.keys()
-    with open(root / "results.csv", newline="") as file:
-        rows = list(csv.DictReader(file))
+    results, rows = run_to_its_end(SCRIPT, root, PLAN)
     for name, start in PLAN.starts.items():
         task = ON_LABELS if PLAN.jobs[name].stage == "labels" else FINE_TUNING
         mask = start.mask if start.level else DENSE

@@ -6,11 +6,6 @@ data_preprocessor = dict(
     mean=[255 * value for value in (0.5071, 0.4867, 0.4408)],
     std=[255 * value for value in (0.2675, 0.2565, 0.2761)])  # each pixel's
 
-train_dataloader = dict(
-    batch_size=64 // _base_.processes,
-    drop_last=False,
-    dataset=dict(pipeline=_base_.pipeline_224))
-val_dataloader = dict(
-    batch_size=64 // _base_.processes, dataset=dict(pipeline=_base_.test_pipeline_224))
-test_dataloader = dict(
-    batch_size=64 // _base_.processes, dataset=dict(pipeline=_base_.test_pipeline_224))
+train_dataloader = _base_.train_loader_224
+val_dataloader = _base_.test_loader_224
+test_dataloader = _base_.test_loader_224

@@ -4,11 +4,6 @@ _base_ = ['./cifar10.py', './pictures_224.py']
 
 data_preprocessor = dict(std=[255 * value for value in (0.2470, 0.2435, 0.2616)])  # each pixel's
 
-train_dataloader = dict(
-    batch_size=64 // _base_.processes,
-    drop_last=False,
-    dataset=dict(pipeline=_base_.pipeline_224))
-val_dataloader = dict(
-    batch_size=64 // _base_.processes, dataset=dict(pipeline=_base_.test_pipeline_224))
-test_dataloader = dict(
-    batch_size=64 // _base_.processes, dataset=dict(pipeline=_base_.test_pipeline_224))
+train_dataloader = _base_.train_loader_224
+val_dataloader = _base_.test_loader_224
+test_dataloader = _base_.test_loader_224

@@ -13,3 +13,7 @@ test_pipeline_224 = [
     dict(type='CenterCrop', crop_size=224),
     dict(type='PackInputs'),
 ]
+
+train_loader_224 = dict(
+    batch_size=64 // processes, drop_last=False, dataset=dict(pipeline=pipeline_224))
+test_loader_224 = dict(batch_size=64 // processes, dataset=dict(pipeline=test_pipeline_224))
