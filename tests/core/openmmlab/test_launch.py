@@ -113,6 +113,9 @@ def test_words_for_weights_are_no_files(weights: str, config: Path, ticket: Path
 @pytest.mark.parametrize("imp", [False, True])
 def test_two_processes_without_a_gpu(imp: bool, config: Path, ticket: Path, tmp_path: Path) -> None:
     settings = ["imp.rounds=1", "imp.rewind=init"] if imp else [f"ticket.path={ticket}"]
+    cfg = Config.fromfile(config)
+    cfg.custom_imports.imports.append("core.openmmlab.threads_left")
+    cfg.dump(str(config))
     environment = os.environ | {
         "CUDA_VISIBLE_DEVICES": "-1",
         "OMP_NUM_THREADS": "1",
@@ -128,6 +131,7 @@ def test_two_processes_without_a_gpu(imp: bool, config: Path, ticket: Path, tmp_
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("threads of gloo: 0") == 2  # one would abort the process now and then
     work = tmp_path / "work"
     # Each level of the chain, or the ticket's training, once: by one of the two processes.
     levels = [line.level for line in results.read_file(work / "results.jsonl")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 from collections.abc import Mapping
@@ -47,8 +48,11 @@ def _name_ranks_as_torchrun_does() -> None:
 def leave() -> None:
     """Leaves the process group, if it has been joined, once all processes have come so far.
 
-    Threads of the group that still run when Python ends abort the process, so this comes before.
+    What has wrapped a model holds on to the group, and cycles hold on to that; as long as it lives,
+    so do gloo's threads. One that lets go of a tensor while Python ends aborts the process. So
+    nothing of a training may be referred to any more when this is called.
     """
     if dist.is_initialized():
         dist.barrier()
         dist.destroy_process_group()
+        gc.collect()
