@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from lth_core import results
 from lth_core.cli import main
-from lth_core.errors import LTHError
+from lth_core.errors import LTHError, RunError
 from lth_core.matching import match
 from lth_core.openmmlab.demo import run_demo
 from lth_core.openmmlab.demo.plan import PRETRAININGS, TASKS, DemoTraining, build_plan
@@ -232,6 +232,13 @@ def test_directory_of_something_else_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(JobError, match="is not empty, and not of lth demo"):
         run_demo(tiny(), "pretrain", tmp_path / "work", jobs=1)
     assert precious.read_text() == "!"
+
+
+def test_directory_of_a_chain_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "imp.json").write_text("{}")
+    with pytest.raises(RunError, match="holds rounds of pruning; use another --work-dir"):
+        run_demo(tiny(), "pretrain", tmp_path, jobs=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["imp.json"]
 
 
 def test_kill_while_a_job_is_marked_as_begun_leaves_nothing_in_the_way(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from lth_core.cli.exits import guarded
 from lth_core.cli.parser import Parser
 from lth_core.errors import RunError
 from lth_core.imp import hold
+from lth_core.imp.directory import reject_others
 from lth_core.openmmlab.jobs import Store, choose_view, clock, run_jobs
 from rich.console import Console
 from study_plan import StudyPlan
@@ -84,12 +85,13 @@ class Study:
             command: How it was called, for the report.
 
         Raises:
-            LTHError: If a job fails, or the directory is in use or cannot be made.
+            LTHError: If a job fails, or the directory is in use, another's, or cannot be made.
         """
         console = Console()
         begun = time.monotonic()
         plan = self.build_plan(settings)
         store = Store(work_dir, plan.owner)
+        reject_others(store.root, None)
         try:
             store.root.mkdir(parents=True, exist_ok=True)
         except OSError as problem:

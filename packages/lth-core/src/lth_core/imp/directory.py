@@ -54,12 +54,12 @@ ONE_SHOT = "one_shot"
 LOCK = ".lock"
 
 
-def reject_others(directory: Path, own: str) -> None:
+def reject_others(directory: Path, own: str | None) -> None:
     """Refuses a directory that something else is kept in: their results would mix.
 
     Args:
         directory: To write to.
-        own: File that marks what it may hold.
+        own: File that marks what it may hold; None for nothing of these.
 
     Raises:
         RunError: Saying what it holds.

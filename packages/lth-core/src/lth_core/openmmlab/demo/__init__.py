@@ -12,6 +12,7 @@ from rich.console import Console
 from lth_core.cli.demo import STAGES
 from lth_core.errors import RunError
 from lth_core.imp import hold
+from lth_core.imp.directory import reject_others
 from lth_core.openmmlab.demo import report
 from lth_core.openmmlab.demo.plan import Settings, build_plan, require_packages
 from lth_core.openmmlab.jobs import Store, choose_view, run_jobs
@@ -39,12 +40,13 @@ def run_demo(
         The files that were written, and the rows of the table, for programs.
 
     Raises:
-        LTHError: If a package is missing, a job fails, or the directory is in use.
+        LTHError: If a package is missing, a job fails, or the directory is in use or another's.
     """
     console = Console()
     begun = time.monotonic()
     plan = build_plan(settings)
     store = Store(work_dir, plan.owner)
+    reject_others(store.root, None)
     if stage == "report":
         wanted = plan.drawable(store.finished(plan))
         if not wanted:
