@@ -11,6 +11,7 @@ import lth_cls.contrastive
 import torch
 import torch.distributed as dist
 from lth_cls.evaluation import RetrievalAccuracy
+from lth_core.openmmlab.compat import processes
 from mmengine.model import MMDistributedDataParallel
 from torch import nn
 
@@ -85,7 +86,7 @@ def main() -> None:
         "gradient": gradient(rank, ranks),
     }
     Path(sys.argv[1], f"rank{rank}.json").write_text(json.dumps(result))
-    dist.destroy_process_group()
+    processes.leave()
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -128,3 +129,4 @@ def work(rank: int, size: int, directory: str) -> None:
     results["synced"] = train((synced(model), masks), {}, rank)
     torch.save(results, Path(directory) / f"rank{rank}.pth")
     dist.destroy_process_group()
+    gc.collect()  # else gloo's threads may outlive Python, and abort it

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -249,3 +250,4 @@ def work(rank: int, size: int, directory: str) -> None:
     }
     torch.save(results, Path(directory) / f"rank{rank}.pth")
     dist.destroy_process_group()
+    gc.collect()  # else gloo's threads may outlive Python, and abort it

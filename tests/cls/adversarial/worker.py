@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 import torch
 import torch.distributed as dist
 from lth_cls.adversarial import OverfittingAlarm
+from lth_core.openmmlab.compat import processes
 from mmengine.model import MMDistributedDataParallel
 from mmengine.optim import OptimWrapper
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
@@ -61,7 +62,7 @@ def main() -> None:
     names = ("adversarial", "adversarial again", "trades")
     result = {name: trained(rank, name.split()[0]) for name in names}
     Path(sys.argv[1], f"rank{rank}.json").write_text(json.dumps(result))
-    dist.destroy_process_group()
+    processes.leave()
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import torch
 import torch.distributed as dist
+from lth_core.openmmlab.compat import processes
 from mmengine.model import MMDistributedDataParallel
 from torch import nn
 
@@ -116,7 +117,7 @@ def main() -> None:
     rank = dist.get_rank()
     result = everything(rank, dist.get_world_size())
     Path(sys.argv[1], f"rank{rank}.json").write_text(json.dumps(result))
-    dist.destroy_process_group()
+    processes.leave()
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import torch.distributed as dist
+from lth_core.openmmlab.compat import processes
 
 from cls.robustness.linear import config, fitted, runner_with
 
@@ -25,4 +26,4 @@ if __name__ == "__main__":
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     found = metrics(Path(sys.argv[1]), "pytorch")
     Path(sys.argv[1], f"rank{dist.get_rank()}.json").write_text(json.dumps(found))
-    dist.destroy_process_group()
+    processes.leave()

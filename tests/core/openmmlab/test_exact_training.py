@@ -18,7 +18,8 @@ import pytest
 import torch
 import torch.distributed as dist
 from lth_core.attaching import zero_pruned
-from lth_core.openmmlab import LTHRunner
+from lth_core.openmmlab import BFloat16OptimWrapper, LTHRunner
+from lth_core.openmmlab.compat import processes
 from mmengine.hooks import Hook
 from mmengine.model import revert_sync_batchnorm
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
@@ -110,8 +111,8 @@ class Watch(Hook):
         self.free.load_state_dict(self.model.state_dict())
         self.free.train()
         self.free.zero_grad()
-        cast = isinstance(wrapper, AmpOnCPU)
-        scale = wrapper.loss_scaler.get_scale() if cast else 1.0
+        cast = isinstance(wrapper, (AmpOnCPU, BFloat16OptimWrapper))
+        scale = wrapper.loss_scaler.get_scale() if isinstance(wrapper, AmpOnCPU) else 1.0
         with wrapper.optim_context(self.free) if cast else nullcontext():
             data = self.free.data_preprocessor(copy.deepcopy(data_batch), True)
             loss, _ = self.free.parse_losses(self.free(**data, mode="loss"))
@@ -210,6 +211,9 @@ MODES: dict[str, dict[str, Any]] = {
     },
     "accumulation": {"optim_wrapper": {"optimizer": SGD, "accumulative_counts": 2, **NORM}},
     "bfloat16": {"optim_wrapper": {"type": "AmpOnCPU", "dtype": "bfloat16", "optimizer": SGD}},
+    "bfloat16, lth's wrapper": {
+        "optim_wrapper": {"type": "BFloat16OptimWrapper", "optimizer": SGD, **NORM}
+    },
     "float16, overflow": {
         "optim_wrapper": {
             "type": "AmpOnCPU",
@@ -241,7 +245,7 @@ def train(
 
 @pytest.mark.parametrize("mode", MODES)
 def test_what_the_optimizer_sees(mode: str, ticket: Path, tmp_path: Path) -> None:
-    cast = "AmpOnCPU" in str(MODES[mode])
+    cast = "float16" in mode
     torch.compiler.reset()
     _, watch = train(ticket, tmp_path / "run", 1e-2 if cast else 1e-4, **MODES[mode])
     steps = 8 // (2 if mode == "accumulation" else 1)
@@ -390,7 +394,8 @@ def _synced(rank: int, size: int, directory: str, ticket: str) -> None:
     assert len(watch.norms) == 4
     assert watch.excess[0] > 1.02
     torch.save(runner.model.module.state_dict(), Path(directory) / f"rank{rank}.pth")
-    dist.destroy_process_group()
+    del runner, watch
+    processes.leave()
 
 
 def test_sync_batch_norm_in_two_processes(ticket: Path, tmp_path: Path) -> None:
