@@ -141,7 +141,10 @@ def test(args: argparse.Namespace) -> dict[str, Any]:
 
 def _use_amp(cfg: Config) -> None:
     if get_device() == "cpu":
-        raise ConfigError("--amp needs a GPU, and none is visible; leave it out")
+        raise ConfigError(
+            "--amp needs a GPU, and none is visible; on a CPU that has bfloat16 use "
+            "--cfg-options optim_wrapper.type=BFloat16OptimWrapper"
+        )
     kind = cfg.optim_wrapper.get("type", "OptimWrapper")
     if kind not in ("OptimWrapper", "AmpOptimWrapper"):
         raise ConfigError(f"--amp goes with OptimWrapper, not with the config's {kind}")
