@@ -21,6 +21,7 @@ SMALL = ["--small"]
 BENCHMARKS: dict[str, list[str]] = {
     "step_overhead": SMALL,
     "cifar_round": SMALL,
+    "step_limits": SMALL,
     "ssl_views": SMALL,
     "prune_time": SMALL,
     "startup": SMALL,

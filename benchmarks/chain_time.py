@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from _cifar import Work, fast, stock, write_cifar
+from _cifar import Work, fast, half_pays, stock, write_cifar
 from _common import arguments, report
 from lth_core.clock import KINDS
 from lth_core.imp.directory import read_seconds
@@ -67,17 +67,17 @@ def main() -> None:
     parser.add_argument("--depth", type=int, default=18, help="of the ResNet")
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--epochs", type=int, help="of a level")
-    parser.add_argument("--pictures", type=int, help="default: 50,000 on a GPU, 2,560 on a CPU")
+    parser.add_argument("--pictures", type=int, help="default: 50,000 on a GPU, 1,280 on a CPU")
     parser.add_argument("--rounds", type=int, help="prunes; default: 3")
     args = parser.parse_args()
     gpu = torch.cuda.is_available()
-    pictures = args.pictures or (160 if args.small else 50_000 if gpu else 2_560)
+    pictures = args.pictures or (160 if args.small else 50_000 if gpu else 1_280)
     epochs = args.epochs or (1 if args.small else 10 if gpu else 2)
     work = Work(args.depth, 32 if args.small else args.batch, epochs, pictures)
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
         write_cifar(Path(folder), pictures)
-        cfg = fast(stock(work, Path(folder), run), gpu, compiled=False)
+        cfg = fast(stock(work, Path(folder), run), gpu, half_pays())
         cfg.train_cfg.val_interval = 1  # as paper A's
         cfg.imp = {"rounds": args.rounds or (1 if args.small else 3), "rewind": "init"}
         LTHRunner.from_cfg(cfg).train()
