@@ -10,35 +10,15 @@ import lth_core as lth
 import pytest
 import torch
 from lth_core.openmmlab import LevelHook, LTHRunner
+from lth_core.openmmlab.late import LateInfoHook
+from mmengine.config import Config
+from mmengine.hooks import RuntimeInfoHook
 from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from .helpers import random_masks
 from .openmmlab.toy import ToyBackbone, toy_config
-
-WAITING = {
-    "aten::_local_scalar_dense",  # item(), bool(), int(), float(), a tensor as an index
-    "aten::nonzero",
-    "aten::masked_select",
-    "aten::_unique2",
-    "aten::equal",
-}
-
-
-class WaitError(Exception):
-    """Something waited for the device."""
-
-
-class NoWaiting(TorchDispatchMode):
-    """Refuses whatever has to know a value before it can go on."""
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name = func._schema.name
-        indices = args[1] if name in ("aten::index", "aten::index_put_") else ()
-        if name in WAITING or any(i is not None and i.dtype == torch.bool for i in indices):
-            raise WaitError(name)
-        return func(*args, **(kwargs or {}))
+from .waiting import NoWaiting, WaitError, watch_iterations
 
 
 def _step(device: str = "cpu") -> tuple[nn.Module, Callable[[], None]]:
@@ -98,6 +78,49 @@ def test_a_level_of_a_chain_reads_no_value_in_its_steps(
     imp = {"rounds": 1, "rewind": "early", "rewind_at": "1ep"}
     LTHRunner.from_cfg(toy_config(tmp_path, epochs=2, imp=imp)).train()
     assert seen.count("update_params") == seen.count("after_train_iter") == 16
+
+
+LOOPS = {
+    "epochs": {"by_epoch": True, "max_epochs": 3},
+    "iterations": {"by_epoch": False, "max_iters": 12, "val_interval": 4},
+}
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_whole_iteration_reads_no_value(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loop: str
+) -> None:
+    seen = watch_iterations(monkeypatch)
+    cfg = _logged_seldom(tmp_path, loop)
+    cfg.imp = {"rounds": 1, "rewind": "init"}
+    LTHRunner.from_cfg(cfg).train()
+    assert seen == 2 * [0, 1, 2, 4, 5, 6, 8, 9, 10]
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("what", ["losses", "norms"])
+def test_mmengines_own_reading_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loop: str, what: str
+) -> None:
+    watch_iterations(monkeypatch)
+    if what == "losses":
+        monkeypatch.setattr(LateInfoHook, "after_train_iter", RuntimeInfoHook.after_train_iter)
+    else:
+        monkeypatch.setattr(LateInfoHook, "before_train", RuntimeInfoHook.before_train)
+    with pytest.raises(WaitError):
+        LTHRunner.from_cfg(_logged_seldom(tmp_path, loop)).train()
+
+
+def _logged_seldom(work_dir: Path, loop: str) -> Config:
+    cfg = toy_config(work_dir, train_cfg=LOOPS[loop])
+    cfg.optim_wrapper.clip_grad = {"max_norm": 1.0}
+    by_epoch = loop == "epochs"
+    cfg.default_hooks = {
+        "logger": {"type": "LoggerHook", "interval": 4 if not by_epoch else 100},
+        "checkpoint": {"type": "CheckpointHook", "interval": -1},
+    }
+    cfg.log_processor = {"by_epoch": by_epoch}
+    return cfg
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from mmengine.dist import get_rank, is_main_process
-from mmengine.hooks import Hook
+from mmengine.hooks import Hook, RuntimeInfoHook
 from mmengine.model import MMDistributedDataParallel, revert_sync_batchnorm
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
@@ -26,6 +26,7 @@ from lth_core.openmmlab.compat.checkpoints import PlainCheckpointHook
 from lth_core.openmmlab.hooks import TicketHook
 from lth_core.openmmlab.kept import settled_heap, with_kept
 from lth_core.openmmlab.keys import apply_package_keys, reject_misspelt_keys
+from lth_core.openmmlab.late import LateInfoHook
 from lth_core.openmmlab.naming import Names, names_of_training
 from lth_core.openmmlab.preflight import missing_files
 from lth_core.openmmlab.recording import ClockHook, LastMetrics, record, results_of
@@ -42,6 +43,8 @@ from lth_core.openmmlab.settings import parse_imp, parse_record, parse_ticket
 from lth_core.openmmlab.unknown import named
 
 _COUNTER = itertools.count()
+_LOSSES = ("RuntimeInfoHook", "mmengine.RuntimeInfoHook", RuntimeInfoHook)
+"""How configs name mmengine's hook that logs losses."""
 
 
 @RUNNERS.register_module()
@@ -128,6 +131,13 @@ class LTHRunner(Runner):
                 asked, names, settings, hook and hook.origin, hook and hook.masks
             )
         return runner
+
+    def register_default_hooks(self, hooks: dict[str, Any] | None = None) -> None:
+        """As mmengine's, but its log does not read the losses at each step; see ``late``."""
+        info = (hooks or {}).get("runtime_info", {"type": "RuntimeInfoHook"})
+        if isinstance(info, dict) and info.get("type") in _LOSSES:
+            info = {**info, "type": LateInfoHook}
+        super().register_default_hooks({**(hooks or {}), "runtime_info": info})
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         """As mmengine's, but without device ids where there is no GPU."""
