@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import gc
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from mmengine.config import config as mmengine_config
 from mmengine.dataset import BaseDataset
 from mmengine.hooks import Hook
 from mmengine.registry import DATASETS
+from torch._dynamo.utils import counters
 from yapf.yapflib.yapf_api import FormatCode
 
 from .toy import ToyDataset, toy_config
@@ -205,3 +207,20 @@ def test_each_level_of_a_chain_is_compiled_alike(
         cfg = toy_config(tmp_path / name, epochs=1, imp=imp, **keys)
         trained.append([level.digest for level in LTHRunner.from_cfg(cfg).train()])
     assert trained[0] == trained[1]
+
+
+@pytest.mark.long
+@pytest.mark.skipif(shutil.which("g++") is None, reason="needs a compiler")
+def test_kernels_are_generated_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "kernels"))
+    trained, misses = [], []
+    for name in ("cold", "warm"):
+        torch.compiler.reset()
+        counters.clear()
+        cfg = toy_config(tmp_path / name, epochs=1, imp={"rounds": 1, "rewind": "init"})
+        cfg.compile = True
+        trained.append([level.digest for level in LTHRunner.from_cfg(cfg).train()])
+        misses.append(counters["inductor"]["fxgraph_cache_miss"])
+        assert counters["inductor"]["fxgraph_cache_hit"] >= misses[0]  # at level 1, at the least
+    assert trained[0] == trained[1]
+    assert misses[0] > 0 == misses[1]
