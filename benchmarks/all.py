@@ -26,6 +26,7 @@ BENCHMARKS: dict[str, list[str]] = {
     "prune_time": SMALL,
     "startup": SMALL,
     "chain_time": SMALL,
+    "early_finish": SMALL,
     "inference": SMALL,
     "adversarial": ["--depth", "18", "--steps", "1", "--batch", "2", "--size", "32",
                     "--rounds", "1"],

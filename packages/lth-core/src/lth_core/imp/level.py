@@ -96,6 +96,7 @@ class Trained:
         model: The model itself, for criteria that run it.
         criterion: The criterion with its data, if the settings name one that needs data.
         seeds: Which seeds the training followed, by what they decide.
+        finished: Of a training that ended before its schedule did: where and why; plain data.
     """
 
     weights: Mapping[str, Tensor]
@@ -105,6 +106,7 @@ class Trained:
     model: nn.Module | None = None
     criterion: Criterion | None = None
     seeds: Mapping[str, int] = field(default_factory=dict)
+    finished: Mapping[str, Any] | None = None
 
 
 class LevelTrainer(Protocol):
@@ -128,12 +130,22 @@ class LevelTrainer(Protocol):
 
 @dataclass(frozen=True)
 class LevelResult:
-    """A finished level."""
+    """A finished level.
+
+    Attributes:
+        index: Its number k.
+        sparsity: Fraction of the weights in scope that are pruned.
+        digest: Of its masks.
+        metrics: What was measured; nothing of a level that ended early, whose numbers are not
+            comparable to those of full trainings.
+        finished: Of a level that ended early: where and why, and its metrics; else None.
+    """
 
     index: int
     sparsity: float
     digest: str
     metrics: dict[str, float] = field(default_factory=dict)
+    finished: dict[str, Any] | None = None
 
 
 def under(

@@ -87,7 +87,10 @@ def run_imp(
     with hold(directory) if is_main else nullcontext():
         if is_main:
             sweep(directory)
-        asked = {"imp": asdict(settings), "config": config or {}}
+        imp = asdict(settings)
+        if settings.finish is None:  # as before there was such a setting
+            del imp["finish"]
+        asked = {"imp": imp, "config": config or {}}
         config_digest = open_run(directory, asked, is_main)
         chain = _Chain(settings, directory, trainer, config_digest, is_main, dict(meta or {}))
         return chain.run(on_level)
@@ -128,7 +131,9 @@ class _Chain:
                 else:
                     masks = None  # read from the ticket when a level needs it
                     names = ("index", "sparsity", "digest", "metrics")
-                    result = LevelResult(**{name: receipt[name] for name in names})
+                    result = LevelResult(
+                        **{name: receipt[name] for name in names}, finished=receipt.get("finished")
+                    )
             results.append(result)
             if self.is_main:
                 with clock.time("saving"):
@@ -161,12 +166,9 @@ class _Chain:
         trained = self.trainer.train(level)
         with clock.time("pruning"):
             following = None if index == self.settings.rounds else self._prune(level, trained)
-        result = LevelResult(
-            index,
-            masks.sparsity,
-            masks.digest(),
-            {key: float(value) for key, value in trained.metrics.items()},
-        )
+        metrics = {key: float(value) for key, value in trained.metrics.items()}
+        early = None if trained.finished is None else {**trained.finished, "metrics": metrics}
+        result = LevelResult(index, masks.sparsity, masks.digest(), {} if early else metrics, early)
         with clock.time("saving"):
             if self.is_main:
                 self._keep(level, trained, result, following)
@@ -210,7 +212,8 @@ class _Chain:
             self._write_ticket(
                 level.index + 1, following, weights or rewind, rewind_sha, result.digest
             )
-        receipt = asdict(result) | {
+        kept = {k: v for k, v in asdict(result).items() if k != "finished" or v is not None}
+        receipt = kept | {
             "rewind": rewind_sha,
             "prefixes": list(trained.prefixes),
             "start": digest(under(level.masks, start, trained.prefixes)),

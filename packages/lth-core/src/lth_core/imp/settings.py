@@ -9,6 +9,7 @@ from typing import Any
 
 from lth_core.allocation import get_allocation
 from lth_core.errors import ConfigError
+from lth_core.imp.finish import Finish
 from lth_core.imp.point import Point
 from lth_core.scores import require_known
 
@@ -106,6 +107,8 @@ class IMPSettings:
             but with ``rewind="none"`` the schedule, which stays at the end of level 0's.
         keep: Tensors of the model that are never rewound, but keep their trained values; shell
             patterns of their names, as ``"queue*"`` (MoCo's negatives in paper A's code).
+        finish: When a level between level 0 and the last may end before its schedule does; None:
+            never. See :mod:`lth_core.imp.finish`.
         seed: Seed of whatever draws random numbers.
 
     Raises:
@@ -125,6 +128,7 @@ class IMPSettings:
     first_prune: str = "after"
     carry: tuple[str, ...] | None = None
     keep: tuple[str, ...] = ()
+    finish: Finish | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -156,6 +160,7 @@ class IMPSettings:
         require_known(self.criterion)
         get_allocation(self.allocation)
         self._check_carried()
+        self._check_finish()
 
     def _check_carried(self) -> None:
         for name in ("carry", "keep"):
@@ -169,6 +174,26 @@ class IMPSettings:
             raise ConfigError("imp.rewind='lr' starts the schedule again; use 'none' to carry it")
         if self.rewind == "none" and "schedule" not in self.carried:
             raise ConfigError("imp.rewind='none' carries the schedule; use 'lr' to start it again")
+
+    def _check_finish(self) -> None:
+        if self.finish is None:
+            return
+        if not isinstance(self.finish, Finish):
+            raise ConfigError(f"imp.finish is {self.finish!r}; write dict(type='reach'), or None")
+        for name, fits, wanted in (
+            ("rewind", self.rewind not in ("none", "lr"), "one that goes back to other weights"),
+            ("carry", not self.carry, "None"),
+            ("keep", not self.keep, "()"),
+            ("first_prune", self.first_prune == "after", "'after'"),
+            ("criterion", self.criterion == "magnitude", "'magnitude'"),
+            ("allocation", self.allocation == "global", "'global'"),
+        ):
+            if not fits:
+                raise ConfigError(
+                    f"imp.{name} is {getattr(self, name)!r}; imp.finish needs {wanted}, for it "
+                    "looks at magnitudes' global mask, and nothing else may depend on how long a "
+                    "level trains"
+                )
 
     @property
     def carried(self) -> tuple[str, ...]:

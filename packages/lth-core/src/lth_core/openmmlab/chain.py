@@ -27,6 +27,7 @@ from lth_core.imp.directory import (
     stored_settings,
 )
 from lth_core.masks import MaskSet
+from lth_core.openmmlab.finishing import FinishHook
 from lth_core.openmmlab.kept import KeptData, keeping, settled_heap
 from lth_core.openmmlab.keys import apply_package_keys
 from lth_core.openmmlab.levels import BeginAgain, LevelHook, hand_over
@@ -90,6 +91,8 @@ class IMPChain:
 
     def _record(self, level: LevelResult) -> None:
         """Adds a finished level to the chain's file of results, which is what its levels say."""
+        if level.finished is not None:  # no evidence of what the ticket comes to
+            return
         names = replace(self.names, level=level.index, sparsity=level.sparsity)
         if level.sparsity == 0:
             if level.index > 0:  # too few weights for a prune to remove one: dense once more
@@ -156,7 +159,9 @@ class _Trainer:
         if cfg.get("compile"):
             # Another model and optimizer each level: beyond eight of them torch compiles no more.
             torch.compiler.reset()
-        runner = LTHRunner.from_cfg(cfg, (hook,), recorded=False)
+        finish = self._finish_hook(level)
+        hooks = (hook,) if finish is None else (finish, hook)
+        runner = LTHRunner.from_cfg(cfg, hooks, recorded=False)
         runner.clock = level.clock
         if "schedule" in self.settings.carried and self.settings.rewind != "none":
             levels = self.settings.rounds + (self.settings.first_prune == "after")
@@ -177,7 +182,15 @@ class _Trainer:
             unwrap(runner.model),
             criterion_on(self.settings.criterion, runner, self.settings.batches),
             {"training": cfg.randomness.seed},
+            None if finish is None else finish.finished,
         )
+
+    def _finish_hook(self, level: Level) -> FinishHook | None:
+        """What ends the level early: neither level 0, the reference, nor the last, for no mask."""
+        if self.settings.finish is None:
+            return None
+        may_end = 0 < level.index < self.settings.rounds
+        return FinishHook(level, self.settings.finish, self.settings.amount, may_end)
 
     def _resumable(self, level: Level) -> Path | None:
         """The checkpoint from which a broken-off training can be gone on with, exactly."""

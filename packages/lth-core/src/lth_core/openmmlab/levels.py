@@ -79,19 +79,20 @@ class LevelHook(MaskHook):
             self._save_rewind(read_state(best) if kept else snapshot(runner.model))
 
     def _rewind_iteration(self, runner: Runner) -> int:
-        loop = runner.train_loop
-        batches = getattr(loop.dataloader, "batch_sampler", None)
-        batch = getattr(batches, "batch_size", None) or loop.dataloader.batch_size or 1
-        if self.rewind_at is None:
-            return 0
-        return self.rewind_at.iteration(
-            loop.max_iters, len(loop.dataloader), batch * get_world_size()
-        )
+        return 0 if self.rewind_at is None else iteration_at(runner, self.rewind_at)
 
     def _save_rewind(self, weights: Mapping[str, Tensor]) -> None:
         if is_main_process():
             self.level.save_rewind(weights)
         barrier()
+
+
+def iteration_at(runner: Runner, point: Point) -> int:
+    """Number of iterations of a runner's training before a point in it."""
+    loop = runner.train_loop
+    batches = getattr(loop.dataloader, "batch_sampler", None)
+    batch = getattr(batches, "batch_size", None) or loop.dataloader.batch_size or 1
+    return point.iteration(loop.max_iters, len(loop.dataloader), batch * get_world_size())
 
 
 def hand_over(runner: Runner, what: tuple[str, ...]) -> dict[str, Any] | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from lth_core.errors import ConfigError
+from lth_core.imp.finish import Finish
 from lth_core.imp.settings import IMPSettings, preset_fields
 from lth_core.variant_kinds import SEED, Variant, make_variant
 
@@ -148,6 +149,8 @@ def parse_imp(value: Any) -> IMPSettings:
     for name in ("kinds", "carry", "keep"):
         if isinstance(value.get(name), list):
             value[name] = tuple(value[name])
+    if value.get("finish") is not None:
+        value["finish"] = strict(Finish, plain(value["finish"], "imp.finish"), "imp.finish")
     return strict(IMPSettings, ({} if preset is None else preset_fields(preset)) | value, "imp")
 
 
