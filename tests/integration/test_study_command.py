@@ -14,7 +14,7 @@ import torch
 from lth_core import results
 from lth_core.cli import main as lth_command
 from lth_core.errors import ConfigError, LTHError, RunError, TicketError
-from lth_core.openmmlab.jobs import run
+from lth_core.openmmlab.jobs import pool
 from lth_core.openmmlab.study import SENSITIVITY, Settings, choose_controls, run_study
 from lth_core.openmmlab.study.controls import parse_controls
 from lth_core.openmmlab.study.entries import find_tickets
@@ -187,13 +187,13 @@ def test_a_dry_run_writes_nothing(place: Path, capsys: pytest.CaptureFixture[str
 def test_each_process_has_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    assert run.visible_devices() == ["0", "1"]
+    assert pool.visible_devices() == ["0", "1"]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5, 7")
-    assert run.visible_devices() == ["5", "7"]
-    assert run.default_workers() == 2
-    with run._inherited("7"):
-        assert run.os.environ["CUDA_VISIBLE_DEVICES"] == "7"
-    assert run.os.environ["CUDA_VISIBLE_DEVICES"] == "5, 7"
+    assert pool.visible_devices() == ["5", "7"]
+    assert pool.default_workers() == 2
+    with pool._inherited("7"):
+        assert pool.os.environ["CUDA_VISIBLE_DEVICES"] == "7"
+    assert pool.os.environ["CUDA_VISIBLE_DEVICES"] == "5, 7"
 
 
 # What it trains

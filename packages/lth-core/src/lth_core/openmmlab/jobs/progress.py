@@ -115,8 +115,9 @@ class LiveView:
         rows = Table.grid(padding=(0, 2))
         for running in state.running:
             job = running.job
-            bar = ProgressBar(total=1.0, completed=running.done, width=20)
-            rows.add_row(Text("•", "cyan"), job.title, bar, Text(job.note(running.done), "dim"))
+            bar = ProgressBar(total=1.0, completed=running.done or 0.0, width=20)
+            note = "waits for a machine" if running.done is None else job.note(running.done)
+            rows.add_row(Text("•", "cyan"), job.title, bar, Text(note, "dim"))
         return Group(Text(""), head, self._stages(), rows)
 
     def _stages(self) -> Text:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, MutableSequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 from mmengine.config import Config
 from mmengine.hooks import Hook
@@ -36,8 +36,12 @@ LAST_ONLY: Mapping[str, Any] = {
 }
 """Options of trainings that are short."""
 
-Share = MutableSequence[float]
-"""How much of each worker's job is done, 0 to 1; shared with the main process without a lock."""
+
+class Share(Protocol):
+    """How much of each worker's job is done, 0 to 1; the main process sees it, without a lock."""
+
+    def __setitem__(self, place: int, value: float) -> None:
+        """Tells what the worker at ``place`` has done."""
 
 
 class Progress:
