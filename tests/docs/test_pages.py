@@ -53,6 +53,7 @@ KNOWN = {
     "docs/how-to/report.md": Page(long=True),
     "docs/how-to/rewind.md": Page(long=True),
     "docs/how-to/speed.md": Page(long=True),
+    "docs/how-to/cluster.md": Page(long=True),
     "docs/papers/b.md": Page((has.cifar,), long=True),
     "docs/papers/c.md": Page((has.robust, has.imagenet, has.cifar), long=True),
     "docs/tutorials/multi-node.md": Page((has.moco, has.coco, has.my_detector), long=True),

@@ -43,7 +43,8 @@ class NoteStart(Hook):
 class DieOnce(Hook):
     """Ends the process as the kernel does when memory runs out, in the second epoch.
 
-    Once, and only of trainings whose directory has ``STUDY_DIES`` in its name.
+    Once, and only of trainings whose directory has ``STUDY_DIES`` in its name. With another signal
+    than SIGKILL, the one named by ``STUDY_SIGNAL``.
     """
 
     def before_train_epoch(self, runner: Any) -> None:
@@ -51,7 +52,7 @@ class DieOnce(Hook):
         mark = Path(runner.work_dir) / "has_died"
         if wanted and runner.epoch == 1 and wanted in runner.work_dir and not mark.exists():
             mark.touch()
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), signal.Signals[os.environ.get("STUDY_SIGNAL", "SIGKILL")])
 
 
 def make(directory: Path) -> None:

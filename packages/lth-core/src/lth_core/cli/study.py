@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from lth_core.cli.config_options import add_config
-from lth_core.cli.lazily import openmmlab
+from lth_core.cli.lazily import extra, openmmlab
 from lth_core.cli.parser import add_json, whole
+from lth_core.errors import ConfigError
 
 _EPILOG = """
 Controls: dense; reinit (the ticket's mask, fresh weights); and what is made of each ticket's mask:
@@ -55,7 +56,21 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("--work-dir", help="where results go (work_dirs/study_CONFIG)")
     parser.add_argument(
-        "--jobs", type=whole(1), help="trainings at once (one for each GPU, else each CPU core)"
+        "--jobs",
+        type=whole(1),
+        help="trainings at once (one for each GPU, else each CPU core; --submit: all)",
+    )
+    parser.add_argument(
+        "--submit",
+        choices=("slurm", "local"),
+        help="give each training to a scheduler, by submitit (local: to try that on this machine)",
+    )
+    parser.add_argument(
+        "--submit-options",
+        nargs="+",
+        default=[],
+        metavar="KEY=VALUE",
+        help="what it is to be given, by Slurm's names: time=240 partition=gpu gpus_per_node=1",
     )
     parser.add_argument("--dry-run", action="store_true", help="check, show what there is to do")
     add_json(parser, "print everything as JSON, progress on stderr")
@@ -75,6 +90,12 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         levels=tuple(args.levels),
         options=openmmlab("study", "launch").parse_options(args.cfg_options or ()),
     )
+    submission = None
+    if args.submit:
+        cluster = extra("study --submit", "lth_core.openmmlab.jobs.cluster", "cluster")
+        submission = cluster.parse(args.submit, args.submit_options)
+    elif args.submit_options:
+        raise ConfigError("--submit-options goes with --submit")
     work_dir = args.work_dir or f"work_dirs/study_{Path(args.config.replace('::', '/')).stem}"
-    facts: dict[str, Any] = study.run_study(settings, work_dir, args.jobs, args.dry_run)
+    facts: dict[str, Any] = study.run_study(settings, work_dir, args.jobs, args.dry_run, submission)
     return facts

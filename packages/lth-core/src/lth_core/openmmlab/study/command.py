@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -26,20 +26,26 @@ from lth_core.openmmlab.study.entries import Entry, find_tickets
 from lth_core.openmmlab.study.plan import OWNER, Settings, StudyPlan, build_plan, starts
 from lth_core.ticket import Ticket
 
+if TYPE_CHECKING:
+    from lth_core.openmmlab.jobs.cluster import Submission
+
 
 def run_study(
     settings: Settings,
     work_dir: str | Path,
     jobs: int | None = None,
     dry_run: bool = False,
+    submission: Submission | None = None,
 ) -> dict[str, Any]:
     """Trains what is not trained yet, and says which tickets match dense.
 
     Args:
         settings: What to compare.
         work_dir: Where results go; the same again goes on with a study.
-        jobs: How many trainings at once; if None, one for each GPU, else for each CPU core.
+        jobs: How many trainings at once; if None, one for each GPU, else for each CPU core, or all
+            of them with ``submission``.
         dry_run: Whether to check everything, show what would be trained, and stop.
+        submission: Which scheduler gets the trainings; None for processes of this machine.
 
     Returns:
         ``work_dir``, ``start`` (what all start from), ``jobs`` (by name: ``finished``, ``start``),
@@ -73,8 +79,14 @@ def run_study(
         _write_dense(file, dense)
         _keep(entries, store)
         _print(console, f"{len(plan.jobs)} trainings; all start from {source.text}")
-        workers = jobs or default_workers()
-        done, reused = run_jobs(plan, store, list(plan.order), workers, choose_view(console))
+        view = choose_view(console)
+        workers = jobs or (default_workers() if submission is None else len(plan.jobs))
+        pool = None
+        if submission is not None:
+            from lth_core.openmmlab.jobs.cluster import Cluster  # which needs an extra
+
+            pool = Cluster(store, submission, workers)
+        done, reused = run_jobs(plan, store, list(plan.order), workers, view, pool)
     rows = results.read([store.directory(name) / results.FILE for name in plan.order])
     matches = match(rows)
     _show_end(matches, rows, store, console)
