@@ -130,9 +130,11 @@ class Remote:
         self.order = order
         self.folder = folder
         self.threads = threads
+        self.path = list(sys.path)
 
     def __call__(self) -> Result | Failure:
         """Does the job, or takes the result of whoever was at it."""
+        sys.path += [place for place in self.path if place not in sys.path]
         torch.set_num_threads(self.threads)
         cv2.setNumThreads(self.threads)
         Progress.share, Progress.place = _Noted(self.folder / _PROGRESS), 0
