@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,17 @@ import lth_core as lth
 import pytest
 import torch
 from lth_core.errors import ConfigError
-from lth_core.openmmlab import LTHRunner
+from lth_core.imp.finish import Check
+from lth_core.openmmlab import LevelHook, LTHRunner, finishing
 from lth_core.openmmlab.finishing import FinishHook
+from lth_core.openmmlab.jobs.training import Chain, Measure
 from lth_core.openmmlab.resuming import ResumeHook, last_whole
 from lth_core.openmmlab.settings import parse_imp
 from lth_core.pruning import prune
 from lth_core.results import FILE
+from mmengine.runner import ValLoop
 
+from .noisy import noisy_config
 from .toy import toy_config
 
 RULE = {"type": "mask", "tolerance": 0.9, "checks": 2, "least": "10%"}
@@ -100,6 +105,84 @@ def test_a_broken_off_level_ends_where_it_would_have(
     )
     assert one == other
     assert one[1]["finished"]["iteration"] < 24
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("loop", ["epochs", "epochs, saved inside", "iterations"])
+def test_a_chain_broken_off_at_any_moment_ends_alike(
+    loop: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moments = 0
+    broken_at: int | None = None
+
+    def counted(method: Any) -> Any:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            nonlocal moments
+            moments += 1
+            if moments == broken_at:
+                raise KeyboardInterrupt
+            return method(*args, **kwargs)
+
+        return call
+
+    monkeypatch.setattr(LevelHook, "after_train_iter", counted(LevelHook.after_train_iter))
+    monkeypatch.setattr(ValLoop, "run_iter", counted(ValLoop.run_iter))
+
+    def train(directory: Path) -> list[dict[str, Any]]:
+        rule = {"type": "mask", "tolerance": 0.3, "checks": 2, "least": "10%", "every": "3it"}
+        cfg = noisy_config(directory, loop, imp={**IMP, "amount": 0.3, "finish": rule})
+        cfg.custom_hooks = [{"type": "EMAHook", "momentum": 0.1}]
+        cfg.train_cfg |= {"max_epochs": 6} if cfg.train_cfg.by_epoch else {"max_iters": 24}
+        LTHRunner.from_cfg(cfg).train()
+        drop = ("config", "checksum")
+        return [{k: v for k, v in r.items() if k not in drop} for r in receipts(directory)]
+
+    whole = train(tmp_path / "whole")
+    assert whole[1]["finished"]["iteration"] < 24
+    for moment in range(2, moments, 5):
+        moments, broken_at = 0, moment
+        with pytest.raises(KeyboardInterrupt):
+            train(tmp_path / f"{moment}")
+        broken_at = None
+        assert train(tmp_path / f"{moment}") == whole, moment
+
+
+def test_another_rank_decides_as_rank_0_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def from_rank_0(values: list[Any], src: int) -> None:
+        asked.append((list(values), src))
+        values[0] = Check(0.0, 0.0)
+
+    monkeypatch.setattr(finishing, "broadcast_object_list", from_rank_0)
+    main = finishing.is_main_process
+    # As rank 0 where level 0 leaves its file, as another where checks are made.
+    monkeypatch.setattr(finishing, "is_main_process", lambda: main() and not _in_check())
+    run(tmp_path, {"type": "mask", "tolerance": 0.0, "checks": 1, "least": "0%"})
+    assert asked == [([None], 0)]
+    assert receipts(tmp_path)[1]["finished"]["iteration"] == 8
+
+
+def _in_check() -> bool:
+    return any(frame.function == "_check" for frame in inspect.stack(0))
+
+
+def test_a_job_of_a_study_may_have_levels_that_ended_early(tmp_path: Path) -> None:
+    job = Chain(
+        stage="imp",
+        path=("toy",),
+        title="toy",
+        config="toy.py",
+        options={"imp": IMP},
+        files={},
+        outputs=(),
+        seconds=1.0,
+        measure=Measure("accuracy", "accuracy"),
+    )
+    rows = job.do(toy_config(tmp_path / "asked", epochs=6), {}, tmp_path / "job").levels
+    assert [sorted(row.metrics) for row in rows] == [["accuracy"], [], ["accuracy"]]
 
 
 def test_what_reach_compares_is_what_the_schedule_still_has(

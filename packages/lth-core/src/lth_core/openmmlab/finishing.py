@@ -148,7 +148,8 @@ class FinishHook(Hook):
             f"lth: level {self.level.index} is finished after {runner.max_iters} of {of} "
             f"iterations: of the weights to remove {100 * check.changed:.2f} % changed "
             f"since the last check, "
-            f"at most {100 * check.in_reach:.2f} % are in reach of the threshold"
+            f"at most {100 * check.in_reach:.2f} % are in reach of the threshold; the numbers of "
+            "this level are not those of a full training and are left out of the results"
         )
 
     def _end(self, runner: Runner) -> None:

@@ -155,7 +155,7 @@ class Chain(Job):
         cfg.custom_hooks = [*cfg.get("custom_hooks", []), progress]
         rows = []
         for level in build_runner(cfg).train():
-            if self.measure.metric not in level.metrics:
+            if level.finished is None and self.measure.metric not in level.metrics:
                 raise LTHError(f"{self.config} measured no {self.measure.metric}")
             at = directory / f"level_{level.index:02d}"
             seconds = read_seconds(at) or 0.0
