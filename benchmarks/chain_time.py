@@ -4,8 +4,9 @@
 
 A chain on CIFAR-shaped random pictures says itself what its time went to (``seconds.json``). What a
 level costs besides training and validation does not depend on its length; so shares are given for
-the levels as they were, and for levels of 182 epochs, which paper A's are. Level 0 also imports and
-reads the data: it is shown on its own. Each epoch is validated; each level writes one checkpoint.
+the levels as they were, for levels of 182 epochs, which paper A's are, and for such levels of which
+every tenth epoch is validated instead of each. Level 0 also imports and reads the data: it is shown
+on its own. Each level writes one checkpoint.
 """
 
 from __future__ import annotations
@@ -23,42 +24,37 @@ from lth_core.imp.directory import read_seconds
 from lth_core.openmmlab import LTHRunner
 
 EPOCHS_OF_PAPER_A = 182
+VALIDATED_EVERY = 10
 FIXED = [kind for kind in KINDS if kind not in ("training", "evaluating")]
 
 
 def rows_of(levels: list[dict[str, float]], which: str, epochs: int) -> list[dict[str, Any]]:
     """Rows of the table, from what some levels took."""
     mean = {kind: statistics.mean(level.get(kind, 0.0) for level in levels) for kind in KINDS}
-    total = sum(mean.values())
     longer = EPOCHS_OF_PAPER_A / epochs
     # Checkpoints are written at the end of a level, here and there.
-    long = {k: v * (1 if k in FIXED else longer) for k, v in mean.items()}
-    rows = [
+    long = {kind: took * (1 if kind in FIXED else longer) for kind, took in mean.items()}
+    rare = {**long, "evaluating": long["evaluating"] / VALIDATED_EVERY}
+    groups = {kind: [kind] for kind in KINDS}
+    groups["not training"] = [kind for kind in KINDS if kind != "training"]
+    groups["neither training nor evaluating"] = FIXED
+    columns = {
+        f"% of {epochs} epochs": mean,
+        f"% of {EPOCHS_OF_PAPER_A} epochs": long,
+        f"%, validated every {VALIDATED_EVERY}": rare,
+    }
+    return [
         {
-            "side": kind,
+            "side": name,
             "levels": which,
-            "s": mean[kind],
-            f"% of {epochs} epochs": 100 * mean[kind] / total,
-            f"% of {EPOCHS_OF_PAPER_A} epochs": 100 * long[kind] / sum(long.values()),
+            "s": sum(mean[kind] for kind in kinds),
+            **{
+                column: 100 * sum(took[kind] for kind in kinds) / sum(took.values())
+                for column, took in columns.items()
+            },
         }
-        for kind in KINDS
+        for name, kinds in groups.items()
     ]
-    for name, kinds in (
-        ("not training", [kind for kind in KINDS if kind != "training"]),
-        ("neither training nor evaluating", FIXED),
-    ):
-        rows.append(
-            {
-                "side": name,
-                "levels": which,
-                "s": sum(mean[kind] for kind in kinds),
-                f"% of {epochs} epochs": 100 * sum(mean[kind] for kind in kinds) / total,
-                f"% of {EPOCHS_OF_PAPER_A} epochs": 100
-                * sum(long[kind] for kind in kinds)
-                / sum(long.values()),
-            }
-        )
-    return rows
 
 
 def main() -> None:

@@ -107,9 +107,9 @@ def main() -> None:
     args = parser.parse_args()
     small = args.small
     args.size, args.view = (40, 32) if small else (256, 224)
-    args.batch = args.batch or (32 if small else 256)
-    args.rounds = args.rounds or (8 if small else 20)
-    args.pictures = args.pictures or (128 if small else 2048)
+    args.batch = args.batch or (256 if gpu and not small else 32)
+    args.rounds = args.rounds or (20 if gpu and not small else 8)
+    args.pictures = args.pictures or (2048 if gpu and not small else 128)
     device, rows = "cuda" if gpu else "cpu", []
     for method, file in METHODS.items():
         sides = {side: stream(config(file, side, args), device) for side in SIDES}

@@ -2,8 +2,8 @@
 
     python benchmarks/step_limits.py [--small] [--depth 18 50] [--batch 128]
 
-The ceilings are measured beside it: what a product of two large square matrices reaches, and how
-fast memory is copied. Operations of a step are counted (torch's counter: convolutions and linear
+The ceilings are measured beside it: what the faster of a product of two large square matrices and a
+large 3 x 3 convolution reaches, and how fast memory is copied. Operations of a step are counted (torch's counter: convolutions and linear
 layers, forward and backward); bytes are what its other layers read and write at the least: norms,
 rectifiers, sums and casts, each tensor that one of their kernels takes or gives. "% of the ceiling"
 is the time that all of this would take at the ceilings, as a share of what it took. The rest says
@@ -79,15 +79,25 @@ def step_of(depth: int, batch: int, half: bool, device: str) -> Callable[[], Non
 
 
 def ceilings(device: str, half: bool, size: int) -> tuple[float, float]:
-    """Operations a second of a product of matrices, bytes a second of a copy (read and written)."""
+    """Operations a second of a product or a convolution, bytes a second of a copy, both ways."""
     dtype = torch.bfloat16 if half else torch.float32
     one = torch.rand(size, size, device=device).to(dtype)
+    pictures = torch.rand(size // 64, 256, 32, 32, device=device).to(dtype)
+    pictures = pictures.to(memory_format=torch.channels_last)
+    kernel = torch.rand(256, 256, 3, 3, device=device).to(dtype)
+    kernel = kernel.to(memory_format=torch.channels_last)
     many = torch.rand(16 * size * size, device=device)
     into = torch.empty_like(many)
-    sides = {"product": lambda: one @ one, "copy": lambda: into.copy_(many)}
-    seconds = interleave(sides, rounds=7, warm_up=2, device=device)
-    product, copy = (statistics.median(times) for times in seconds.values())
-    return 2 * size**3 / product, 2 * many.nbytes / copy
+    sides = {
+        "product": lambda: one @ one,
+        "convolution": lambda: nn.functional.conv2d(pictures, kernel, padding=1),
+        "copy": lambda: into.copy_(many),
+    }
+    with torch.no_grad():
+        seconds = interleave(sides, rounds=7, warm_up=2, device=device)
+    product, convolution, copy = (statistics.median(times) for times in seconds.values())
+    operations = 2 * pictures.numel() * 256 * 9
+    return max(2 * size**3 / product, operations / convolution), 2 * many.nbytes / copy
 
 
 def where(step: Callable[[], None], device: str) -> dict[str, float]:
