@@ -2,12 +2,12 @@
 
     python benchmarks/step_limits.py [--small] [--depth 18 50] [--batch 128]
 
-The ceilings are measured beside it: what the faster of a product of two large square matrices and a
-large 3 x 3 convolution reaches, and how fast memory is copied. Operations of a step are counted (torch's counter: convolutions and linear
-layers, forward and backward); bytes are what its other layers read and write at the least: norms,
-rectifiers, sums and casts, each tensor that one of their kernels takes or gives. "% of the ceiling"
-is the time that all of this would take at the ceilings, as a share of what it took. The rest says
-where a profile found the time.
+The ceilings are measured beside it: what the faster of a product of two large square matrices and
+a large 3 x 3 convolution reaches, and how fast memory is copied. Operations of a step are counted
+(torch's counter: convolutions and linear layers, forward and backward); bytes are what its other
+layers read and write at the least: norms, rectifiers, sums and casts, each tensor that one of their
+kernels takes or gives. "% of the ceiling" is the time that all of this would take at the ceilings,
+as a share of what it took. The rest says where a profile found the time.
 """
 
 from __future__ import annotations
