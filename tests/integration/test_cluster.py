@@ -135,6 +135,7 @@ def test_the_command_is_killed_and_its_jobs_are_found_again(
     assert len(list(submitted.glob("*/*_submitted.pkl"))) == 2
 
 
+@pytest.mark.long
 def test_two_submissions_of_a_job_do_it_once(place: Path, slurm: Path, expected: Any) -> None:
     """One is lost sight of when the command dies between submitting and noting it."""
     folder = place / "work" / SUBMITTED / "seed_4"

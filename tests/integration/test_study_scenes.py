@@ -28,6 +28,8 @@ from scenes_plan import PRETRAININGS, RANDOM, TASKS, Settings, build_plan  # iso
 from study_claims import FAILS, HOLDS, UNDECIDED, Row  # isort: skip
 from study_plan import DENSE, NONE, ONE_SHOT, TASK, TRANSFERRED  # isort: skip
 
+pytestmark = pytest.mark.long  # test_study runs the same way, quickly
+
 SCRIPT = Path(__file__).with_name("scenes_tiny.py")
 PLAN = build_plan(TINY)
 FULL = Settings(variant_levels=(1, 3, 5), task_specific=tuple(PRETRAININGS))
