@@ -408,6 +408,17 @@ def test_any_call(directory, data):
     refused(data, directory)
 
 
+@pytest.mark.parametrize("name", ["Tensor", "LongTensor"])
+def test_no_call_fills_memory_under_deterministic_algorithms(directory, name):
+    """Which have torch fill what it allocates: 8 GiB took 4 s."""
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True)
+    try:
+        refused(calling("torch", name, (2**31,)), directory)
+    finally:
+        torch.use_deterministic_algorithms(before)
+
+
 @pytest.mark.long
 @pytest.mark.filterwarnings("ignore")
 @given(any_call)

@@ -132,7 +132,7 @@ def _read(path: Path) -> Any:
         if path.suffix == ".safetensors":
             return safetensors.torch.load_file(path)
         _refuse_bombs(path)
-        with _inert_globals(), warnings.catch_warnings():
+        with _inert_globals(), _untouched_memory(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of pickle protocols: what is unknown is refused
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as problem:
@@ -210,6 +210,21 @@ def _inert_globals() -> Iterator[None]:
     finally:
         torch.serialization.clear_safe_globals()
         torch.serialization.add_safe_globals(before)
+
+
+@contextmanager
+def _untouched_memory() -> Iterator[None]:
+    """Lets a tensor that a file claims and never fills stay an address, until it is refused.
+
+    Deterministic algorithms would have torch fill it, however large.
+    """
+    settings: Any = torch.utils.deterministic  # properties that its type does not show
+    before = settings.fill_uninitialized_memory
+    settings.fill_uninitialized_memory = False
+    try:
+        yield
+    finally:
+        settings.fill_uninitialized_memory = before
 
 
 def _flatten(content: Mapping[Any, Any]) -> Iterator[tuple[str, Tensor]]:
