@@ -76,7 +76,7 @@ def prune(
         for (names, _), count in zip(groups, now, strict=True):
             if count:
                 _require_finite(scores, subject.weights, pruned, names)
-                pruned |= _remove_lowest(scores, pruned, names, count)
+                pruned |= remove_lowest(scores, pruned, names, count)
     return MaskSet(pruned)
 
 
@@ -150,10 +150,17 @@ def _require_finite(
         )
 
 
-def _remove_lowest(
+def remove_lowest(
     scores: Mapping[str, Tensor], masks: Mapping[str, Tensor], names: list[str], count: int
 ) -> dict[str, Tensor]:
-    """``masks[names]`` without the ``count`` kept entries of the lowest scores, as new masks."""
+    """``masks[names]`` without the ``count`` kept entries of the lowest scores, as new masks.
+
+    Args:
+        scores: By name, finite where they are kept.
+        masks: By name, of the same shapes.
+        names: Which compete with each other; among equal scores the earlier are removed.
+        count: At least 1.
+    """
     kept = [masks[name].to(scores[name].device) for name in names]
     threshold, ties = kth_smallest([scores[name] for name in names], kept, count)
     remaining: dict[str, Tensor] = {}

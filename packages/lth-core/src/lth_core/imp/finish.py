@@ -31,6 +31,7 @@ from torch import Tensor
 
 from lth_core.errors import ConfigError
 from lth_core.imp.point import Point
+from lth_core.pruning import remove_lowest
 
 KINDS = ("reach", "mask")
 """What a level's end is decided by: ``in_reach``, or ``changed``."""
@@ -126,11 +127,11 @@ def removal(weights: Tensor, count: int) -> tuple[Tensor, float]:
         weights: ``(n,)``; ties go by position, as in :func:`lth_core.pruning.prune`.
         count: How many are removed: at least one, and not all.
     """
-    magnitudes = weights.double().abs()
-    order = torch.argsort(magnitudes, stable=True)
-    removed = torch.zeros(len(weights), dtype=torch.bool)
-    removed[order[:count]] = True
-    return removed, float((magnitudes[order[count - 1]] + magnitudes[order[count]]) / 2)
+    magnitudes = weights.abs()
+    every = torch.ones_like(magnitudes, dtype=torch.bool)
+    kept = remove_lowest({"": magnitudes}, {"": every}, [""], count)[""]
+    highest, lowest = magnitudes[~kept].max(), magnitudes[kept].min()
+    return ~kept, (float(highest) + float(lowest)) / 2
 
 
 def _is_number(value: object) -> bool:
