@@ -7,7 +7,6 @@ settings. Register one with ``@variant("name")``, and ``ticket.variant`` of a co
 
 from __future__ import annotations
 
-import difflib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 import lth_core as lth
 from lth_core.errors import ConfigError, MaskError
+from lth_core.spelling import hint
 
 if TYPE_CHECKING:  # the command line lists the kinds without waiting for torch
     import torch
@@ -181,10 +181,8 @@ def make_variant(name: Any, settings: Mapping[str, Any]) -> Variant:
     known = [each.name for each in fields(_KINDS[name])]
     for given in settings:
         if given not in known:
-            guess = difflib.get_close_matches(str(given), known, n=1)
-            hint = f"did you mean {guess[0]!r}? " if guess else ""
             raise ConfigError(
-                f"variant {name!r} has no field {given!r}; {hint}"
+                f"variant {name!r} has no field {given!r}; {hint(given, known)}"
                 f"it has {', '.join(known) or 'none'}"
             )
     return _KINDS[name](**settings)

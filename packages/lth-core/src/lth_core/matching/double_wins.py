@@ -7,7 +7,6 @@ test is said in :mod:`lth_core.matching.jointly`.
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Any
 from lth_core.errors import ConfigError
 from lth_core.matching.families import Match, percent
 from lth_core.matching.jointly import MISSING, JointLevel, by_kind, joint_levels, sparsest
+from lth_core.spelling import hint
 from lth_core.statistics import Spread
 
 STANDARD_SA = "standard SA"
@@ -244,10 +244,8 @@ def _require(matches: Iterable[Match], task: str, metric: str) -> None:
         what, name, known = f"tickets of {task!r} have no metric", metric, there[task]
     else:
         return
-    guess = difflib.get_close_matches(name, sorted(known), n=1)
-    hint = f"did you mean {guess[0]!r}? " if guess else ""
     listed = ", ".join(map(repr, sorted(known)))
-    raise ConfigError(f"double-win: {what} {name!r}; {hint}there are {listed}")
+    raise ConfigError(f"double-win: {what} {name!r}; {hint(name, sorted(known))}there are {listed}")
 
 
 def _notes(found: Mapping[str, Match | None], levels: Iterable[JointLevel]) -> Iterator[str]:

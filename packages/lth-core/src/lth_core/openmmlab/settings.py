@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any, TypeVar
 from lth_core.errors import ConfigError
 from lth_core.imp.finish import Finish
 from lth_core.imp.settings import IMPSettings, preset_fields
+from lth_core.spelling import hint
 from lth_core.variant_kinds import SEED, Variant, make_variant
 
 Settings = TypeVar("Settings")
@@ -174,9 +174,8 @@ def strict(kind: type[Settings], value: Mapping[str, Any], key: str) -> Settings
     known = [f.name for f in fields(kind) if f.init]  # type: ignore[arg-type]
     for name in value:
         if name not in known:
-            guess = difflib.get_close_matches(str(name), known, n=1)
-            hint = f"did you mean {guess[0]!r}? " if guess else ""
-            raise ConfigError(f"{key} has no field {name!r}; {hint}known: {', '.join(known)}")
+            meant = hint(name, known)
+            raise ConfigError(f"{key} has no field {name!r}; {meant}known: {', '.join(known)}")
     for f in fields(kind):  # type: ignore[arg-type]
         if f.init and f.default is MISSING and f.default_factory is MISSING and f.name not in value:
             raise ConfigError(f"{key} needs the field {f.name!r}")

@@ -7,7 +7,6 @@ died, and leaves the rest alone. A submission that finds another at its job wait
 
 from __future__ import annotations
 
-import difflib
 import json
 import logging
 import sys
@@ -30,6 +29,7 @@ from lth_core.openmmlab.jobs.pool import TICK, JobError, Running
 from lth_core.openmmlab.jobs.store import Result, Store
 from lth_core.openmmlab.jobs.training import Progress
 from lth_core.openmmlab.jobs.worker import Failure, Order, attempt
+from lth_core.spelling import hint
 
 SUBMITTED = "submitted"
 """In a work directory: what submitit keeps, and who has which job."""
@@ -73,10 +73,8 @@ class Submission:
         known = EXECUTORS[self.executor]
         for name in self.options:
             if name not in known:
-                guess = difflib.get_close_matches(name, known, 1)
-                hint = f"did you mean {guess[0]!r}? " if guess else ""
                 raise ConfigError(
-                    f"--submit {self.executor} has no {name!r}; {hint}choose from "
+                    f"--submit {self.executor} has no {name!r}; {hint(name, known)}choose from "
                     f"{', '.join(sorted(known))}"
                 )
         for name in ("time", "cpus_per_task", "gpus_per_node", "signal_delay_s"):
