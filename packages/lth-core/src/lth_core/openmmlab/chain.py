@@ -186,11 +186,10 @@ class _Trainer:
         )
 
     def _finish_hook(self, level: Level) -> FinishHook | None:
-        """What ends the level early: neither level 0, the reference, nor the last, for no mask."""
-        if self.settings.finish is None:
+        """What may end the level early; the last one has no mask to find, and trains in full."""
+        if self.settings.finish is None or level.index == self.settings.rounds:
             return None
-        may_end = 0 < level.index < self.settings.rounds
-        return FinishHook(level, self.settings.finish, self.settings.amount, may_end)
+        return FinishHook(level, self.settings.finish, self.settings.amount)
 
     def _resumable(self, level: Level) -> Path | None:
         """The checkpoint from which a broken-off training can be gone on with, exactly."""

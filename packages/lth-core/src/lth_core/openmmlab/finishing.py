@@ -29,13 +29,12 @@ class FinishHook(Hook):
 
     The training's end is moved to where it is, so that whatever happens at an end happens: the
     last checkpoint, the last validation, other hooks' ``after_train``. An epoch is not cut short.
-    Levels that must train in full only count learning rates.
+    Level 0 trains in full, and counts the learning rates that later ones will spend.
 
     Args:
         level: The level.
         rule: When it ends.
         amount: Fraction of the remaining weights that a prune removes.
-        may_end: Whether the level may end early.
 
     Attributes:
         finished: Of a level that has ended early: where and why; else None.
@@ -43,11 +42,10 @@ class FinishHook(Hook):
 
     priority = "NORMAL"  # before checkpoints are saved, which hold what has been decided
 
-    def __init__(self, level: Level, rule: Finish, amount: float, may_end: bool) -> None:
+    def __init__(self, level: Level, rule: Finish, amount: float) -> None:
         self.level = level
         self.rule = rule
         self.amount = amount
-        self.may_end = may_end
         self.finished: dict[str, Any] | None = None
         self._spent = 0.0  # sum of learning rates, over iterations and groups
         self._spent_before = 0.0
@@ -79,7 +77,7 @@ class FinishHook(Hook):
         Raises:
             RunError: If level 0 has not left it.
         """
-        if self.may_end:
+        if self.level.index > 0:
             path = level_directory(self.level.directory.parent, 0) / RATES
             try:
                 self._total = float(read_receipt(path)["rates"])
@@ -98,7 +96,7 @@ class FinishHook(Hook):
 
     def after_train_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
         """Checks, where a check is due."""
-        if not self.may_end or self.finished is not None:
+        if self.level.index == 0 or self.finished is not None:
             return
         done = runner.iter + 1
         if done % max(1, self._iteration(runner, self.rule.every)):
