@@ -31,5 +31,9 @@ class RunError(LTHError):
     """A run directory is in use, damaged, or belongs to another configuration."""
 
 
+class InUseError(RunError):
+    """Another process is at work in a run directory."""
+
+
 class ExactnessError(LTHError):
     """A weight that was pruned is not zero any more."""

@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 
-from lth_core.errors import RunError, TicketError
+from lth_core.errors import InUseError, RunError, TicketError
 from lth_core.files import load_tensors, write_atomic
 from lth_core.ticket import Ticket
 
@@ -141,7 +141,8 @@ def hold(directory: Path) -> Iterator[None]:
     """Holds the run directory; the lock goes with the process, however it ends.
 
     Raises:
-        RunError: If another process holds it, or it cannot be written to.
+        InUseError: If another process holds it.
+        RunError: If it cannot be written to.
     """
     with writing(directory / LOCK):
         descriptor = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
@@ -149,7 +150,7 @@ def hold(directory: Path) -> Iterator[None]:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         os.close(descriptor)
-        raise RunError(
+        raise InUseError(
             f"another process is at work in {directory}; wait for it or use another directory"
         ) from None
     _locks.add(descriptor)

@@ -15,17 +15,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import cv2
 import submitit
 import torch
 
-from lth_core.errors import ConfigError, RunError
+from lth_core.errors import ConfigError, InUseError
 from lth_core.files import write_atomic
 from lth_core.imp import hold
-from lth_core.openmmlab.jobs.pool import TICK, JobError, Running
+from lth_core.openmmlab.jobs.pool import JobError, Running
 from lth_core.openmmlab.jobs.store import Result, Store
 from lth_core.openmmlab.jobs.training import Progress
 from lth_core.openmmlab.jobs.worker import Failure, Order, attempt
@@ -49,6 +48,9 @@ _TIMEOUTS = 1000
 
 _PATIENCE = 24 * 3600
 """Seconds after which a submission that the scheduler does not know is taken for gone."""
+
+_LOOK = 2.0
+"""Seconds between looks at submissions: each asks a disk that many machines share."""
 
 _WRITTEN_EVERY = 5.0
 """Seconds between notes of a job's progress."""
@@ -77,15 +79,24 @@ class Submission:
                     f"--submit {self.executor} has no {name!r}; {hint(name, known)}choose from "
                     f"{', '.join(sorted(known))}"
                 )
-        for name in ("time", "cpus_per_task", "gpus_per_node", "signal_delay_s"):
+        for name, least in (
+            ("time", 1),
+            ("cpus_per_task", 1),
+            ("gpus_per_node", 0),
+            ("signal_delay_s", 1),
+        ):
             value = self.options.get(name)
-            if value is not None and (type(value) is not int or value < (name != "gpus_per_node")):
+            if value is not None and (type(value) is not int or value < least):
                 raise ConfigError(f"{name} is {value!r}; it must be a whole number")
         if self.executor == "slurm" and "time" not in self.options:
             raise ConfigError(
                 "Slurm wants to know for how long: add --submit-options time=MINUTES, after which "
                 "a training is queued again and goes on from its last checkpoint"
             )
+
+    def pool(self, store: Store, size: int) -> Cluster:
+        """Where jobs whose results go to ``store`` are done, ``size`` of them at once at most."""
+        return Cluster(store, self, size)
 
     def executor_in(self, folder: Path, name: str) -> Any:
         """Submitit's executor, whose files go to ``folder``.
@@ -143,8 +154,8 @@ class Remote:
                 with hold(self.folder):
                     done = store.read(self.order.job, self.order.digest)
                     return done or attempt(self.order)
-            except RunError:  # another submission of the same job
-                time.sleep(TICK)
+            except InUseError:  # by another submission of the same job
+                time.sleep(_LOOK)
 
     def checkpoint(self) -> submitit.helpers.DelayedSubmission:
         """What submitit queues when the scheduler takes the machine away: the same again."""
@@ -167,7 +178,6 @@ class _Noted:
 
 @dataclass
 class _Submitted:
-    order: Order
     job: Any
     running: Running
     folder: Path
@@ -192,12 +202,7 @@ class Cluster:
         logging.getLogger("submitit").setLevel(logging.ERROR)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *problem: object) -> None:
         if not self._jobs:
             return
         numbers = " ".join(str(each.job.job_id) for each in self._jobs)
@@ -242,7 +247,7 @@ class Cluster:
             }
             write_atomic(folder / _RECORD, json.dumps(record, indent=2) + "\n")
         running = Running(order.job, time.monotonic(), None)
-        self._jobs.append(_Submitted(order, job, running, folder))
+        self._jobs.append(_Submitted(job, running, folder))
         return running
 
     def _still_there(self, executor: Any, order: Order, folder: Path) -> Any | None:
@@ -268,7 +273,7 @@ class Cluster:
 
     def collect(self) -> Iterator[tuple[Running, Result | Failure]]:
         """Waits a moment; gives what has come to an end."""
-        time.sleep(TICK)
+        time.sleep(_LOOK)
         for each in list(self._jobs):
             with suppress(OSError, ValueError):  # not begun, or being written
                 each.running.done = float((each.folder / _PROGRESS).read_text())

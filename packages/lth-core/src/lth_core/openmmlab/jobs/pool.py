@@ -7,12 +7,11 @@ import os
 import signal
 import time
 from collections.abc import Iterator, MutableSequence, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from multiprocessing.sharedctypes import RawArray
-from types import TracebackType
 from typing import Any, Protocol
 
 import torch
@@ -53,19 +52,8 @@ class Running:
         return time.monotonic() - self.since
 
 
-class Pool(Protocol):
+class Pool(AbstractContextManager["Pool"], Protocol):
     """Where jobs are done; leaving the block ends what is at work, or leaves it to itself."""
-
-    def __enter__(self) -> Pool:
-        """Begins."""
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Ends."""
 
     @property
     def has_room(self) -> bool:
@@ -118,12 +106,7 @@ class Processes:
     def __enter__(self) -> Processes:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *problem: object) -> None:
         for worker in self._workers:
             if worker.running is None:
                 worker.connection.close()  # which an idle worker takes as the end
