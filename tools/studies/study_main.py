@@ -13,8 +13,6 @@ from typing import Any
 from joblib import cpu_count  # type: ignore[import-untyped]
 from lth_core.cli.exits import guarded
 from lth_core.cli.parser import Parser
-from lth_core.errors import RunError
-from lth_core.imp import hold
 from lth_core.imp.directory import reject_others
 from lth_core.openmmlab.jobs import Store, choose_view, clock, run_jobs
 from rich.console import Console
@@ -92,11 +90,7 @@ class Study:
         plan = self.build_plan(settings)
         store = Store(work_dir, plan.owner)
         reject_others(store.root, None)
-        try:
-            store.root.mkdir(parents=True, exist_ok=True)
-        except OSError as problem:
-            raise RunError(f"{store.root} cannot be made: {problem.strerror}") from None
-        with hold(store.root):
+        with store.held():
             wanted = plan.wanted(plan.stages)
             results, reused = run_jobs(plan, store, wanted, jobs, choose_view(console))
             seconds = time.monotonic() - begun

@@ -18,9 +18,8 @@ from rich.table import Table
 from rich.text import Text
 
 from lth_core.analysis.connectivity import Connectivity
-from lth_core.errors import ConfigError, RunError
+from lth_core.errors import ConfigError
 from lth_core.files import write_atomic
-from lth_core.imp import hold
 from lth_core.imp.directory import CONNECTIVITY, reject_others
 from lth_core.openmmlab.hooks import TicketHook
 from lth_core.openmmlab.jobs import (
@@ -266,11 +265,7 @@ def run_connectivity(
     plan = build_plan(settings)
     store = Store(work_dir, OWNER)
     reject_others(store.root, CONNECTIVITY)
-    try:
-        store.root.mkdir(parents=True, exist_ok=True)
-    except OSError as problem:
-        raise RunError(f"{store.root} cannot be made: {problem.strerror}") from None
-    with hold(store.root):
+    with store.held():
         workers = jobs or default_workers()
         run_jobs(plan, store, list(plan.order), workers, choose_view(console))
         for name in (JSON, SVG):

@@ -11,7 +11,6 @@ from rich.console import Console
 
 from lth_core.cli.demo import STAGES
 from lth_core.errors import RunError
-from lth_core.imp import hold
 from lth_core.imp.directory import reject_others
 from lth_core.openmmlab.demo import report
 from lth_core.openmmlab.demo.plan import Settings, build_plan, require_packages
@@ -57,11 +56,7 @@ def run_demo(
     else:
         wanted = plan.wanted(STAGES if stage == "all" else [stage])
         require_packages(stage, plan, wanted)
-    try:
-        store.root.mkdir(parents=True, exist_ok=True)
-    except OSError as problem:
-        raise RunError(f"{store.root} cannot be made: {problem.strerror}") from None
-    with hold(store.root):
+    with store.held():
         workers = jobs or cpu_count()
         results, reused = run_jobs(plan, store, wanted, workers, choose_view(console))
         summary = report.Summary(

@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from mmengine.config import Config
 import lth_core
 from lth_core.errors import RunError
 from lth_core.files import write_atomic
-from lth_core.imp import METRICS
+from lth_core.imp import METRICS, hold
 from lth_core.openmmlab.jobs.job import Job, LevelRow, Outcome, Plan
 from lth_core.openmmlab.launch import load_config
 
@@ -66,6 +67,20 @@ class Store:
         self.owner = owner
         self._configs: dict[str, str] = {}
         self._read: dict[str, str] = {}
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Makes the directory, and keeps other processes out of it.
+
+        Raises:
+            RunError: If it cannot be made or written to, or another process is at work there.
+        """
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+        except OSError as problem:
+            raise RunError(f"{self.root} cannot be made: {problem.strerror}") from None
+        with hold(self.root):
+            yield
 
     def directory(self, name: str) -> Path:
         """Where a job keeps its files."""

@@ -16,7 +16,6 @@ from lth_core import results
 from lth_core.cli.match import facts, show
 from lth_core.errors import LTHError, RunError
 from lth_core.files import write_atomic
-from lth_core.imp import hold
 from lth_core.imp.directory import STUDY, STUDY_DENSE, STUDY_TICKETS, differences, reject_others
 from lth_core.matching import Match, match
 from lth_core.openmmlab.jobs import Store, choose_view, clock, default_workers, run_jobs
@@ -69,23 +68,15 @@ def run_study(
         finished = store.finished(plan) if file.exists() else {}
         _show_plan(plan, source, finished, console)
         return _facts(plan, store, source, finished)
-    try:
-        store.root.mkdir(parents=True, exist_ok=True)
-    except OSError as problem:
-        raise RunError(f"{store.root} cannot be made: {problem.strerror}") from None
     begun = time.monotonic()
-    with hold(store.root):
+    with store.held():
         _open(store, settings, source, write=True)
         _write_dense(file, dense)
         _keep(entries, store)
         _print(console, f"{len(plan.jobs)} trainings; all start from {source.text}")
         view = choose_view(console)
         workers = jobs or (default_workers() if submission is None else len(plan.jobs))
-        pool = None
-        if submission is not None:
-            from lth_core.openmmlab.jobs.cluster import Cluster  # which needs an extra
-
-            pool = Cluster(store, submission, workers)
+        pool = None if submission is None else submission.pool(store, workers)
         done, reused = run_jobs(plan, store, list(plan.order), workers, view, pool)
     rows = results.read([store.directory(name) / results.FILE for name in plan.order])
     matches = match(rows)
