@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import lth_core as lth
 import torch
+from lth_core import results
 from lth_core.openmmlab.launch import load_config
 from lth_core.openmmlab.models import build_model
 from mmengine.hooks import Hook
@@ -53,6 +55,11 @@ class DieOnce(Hook):
         if wanted and runner.epoch == 1 and wanted in runner.work_dir and not mark.exists():
             mark.touch()
             os.kill(os.getpid(), signal.Signals[os.environ.get("STUDY_SIGNAL", "SIGKILL")])
+
+
+def timeless(rows: list[results.Result]) -> list[Mapping[str, Any]]:
+    """Rows as they must be however long their trainings took."""
+    return [{k: v for k, v in vars(row).items() if k != "seconds"} for row in rows]
 
 
 def make(directory: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lth_core import results
 from lth_core.cli import main as lth_command
 from lth_core.errors import ConfigError
 from lth_core.openmmlab.jobs import JobError, Store
@@ -22,7 +20,7 @@ from lth_core.openmmlab.study import Settings, run_study
 from submitit.slurm.slurm import SlurmJob
 
 from . import fake_slurm
-from .study_config import make
+from .study_config import timeless
 
 SETTINGS = Settings(
     config="tiny.py",
@@ -35,20 +33,10 @@ COMMAND = "study tiny.py --tickets tickets/3.safetensors --weights weights.pth -
 SLURM = Submission("slurm", {"time": 60})
 
 
-@pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = tmp_path_factory.mktemp("files")
-    make(made)
-    return made
-
-
-@pytest.fixture
-def place(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    shutil.copytree(files, tmp_path, dirs_exist_ok=True)
-    monkeypatch.chdir(tmp_path)
+@pytest.fixture(autouse=True)
+def tests_can_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
     tests = str(Path(__file__).parents[1])
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([tests, os.environ.get("PYTHONPATH", "")]))
-    return tmp_path
 
 
 @pytest.fixture
@@ -69,10 +57,6 @@ def expected(files: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Mapp
         return timeless(run_study(SETTINGS, tmp_path_factory.mktemp("here"), 1)["results"])
     finally:
         os.chdir(before)
-
-
-def timeless(rows: list[results.Result]) -> list[Mapping[str, Any]]:
-    return [{k: v for k, v in vars(row).items() if k != "seconds"} for row in rows]
 
 
 def test_a_job_that_gives_way_is_queued_again_and_results_are_the_same(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,21 +21,7 @@ from lth_core.report.material import collect
 from lth_core.variants import random
 
 from .openmmlab_runs import FAMILIES, TICKET, check_exact, prepare, small
-from .study_config import make
-
-
-@pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = tmp_path_factory.mktemp("files")
-    make(made)
-    return made
-
-
-@pytest.fixture
-def place(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    shutil.copytree(files, tmp_path, dirs_exist_ok=True)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+from .study_config import timeless
 
 
 def settings(**changes: Any) -> Settings:
@@ -47,10 +32,6 @@ def settings(**changes: Any) -> Settings:
         "seeds": (4,),
     }
     return Settings(**{**given, **changes})
-
-
-def timeless(rows: list[results.Result]) -> list[Mapping[str, Any]]:
-    return [{k: v for k, v in vars(row).items() if k != "seconds"} for row in rows]
 
 
 # What is asked for
