@@ -196,11 +196,8 @@ def test_a_configs_text_is_what_yapf_makes_of_it(
     assert texts == [cfg.pretty_text] * 2
 
 
-def test_each_level_of_a_chain_is_compiled_alike(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 4)  # 8 as it is
-    monkeypatch.setattr(torch._dynamo.config, "fail_on_recompile_limit_hit", True)
+@torch._dynamo.config.patch(recompile_limit=4, fail_on_recompile_limit_hit=True)  # 8 as it is
+def test_each_level_of_a_chain_is_compiled_alike(tmp_path: Path) -> None:
     trained = []
     for name, keys in (("plain", {}), ("compiled", {"compile": {"backend": "aot_eager"}})):
         imp = {"rounds": 5, "rewind": "init"}

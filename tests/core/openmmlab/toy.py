@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from mmengine.model import BaseModel
 from mmengine.registry import DATASETS, METRICS, MODELS
 from torch import nn
 from torch.nn import functional as F
+
+_COUNTER = itertools.count()
 
 
 class ToyBackbone(nn.Sequential):
@@ -81,6 +84,8 @@ def toy_config(work_dir: str | Path, epochs: int = 2, **changes: Any) -> Config:
     }
     cfg = {
         "work_dir": str(work_dir),
+        # mmengine tells runners by their names, and those of one second by nothing else.
+        "experiment_name": f"toy {next(_COUNTER)}",
         "model": {"type": "ToyClassifier"},
         "train_dataloader": loader | {"sampler": {"type": "DefaultSampler", "shuffle": True}},
         "val_dataloader": loader | {"sampler": {"type": "DefaultSampler", "shuffle": False}},
