@@ -1,6 +1,6 @@
 """What a step of adversarial training costs beside a plain one: PGD of 1, 3 and 10 steps, TRADES.
 
-    python benchmarks/adversarial.py [--depth 18 50] [--steps 1 3 10] [--output FILE]
+    python benchmarks/adversarial.py [--small] [--depth 18 50] [--steps 1 3 10] [--output FILE]
 
 All sides train the same ResNet of mmpretrain's on the same random batch in one process, taking
 turns, with SGD and momentum. An attack of n steps should cost n + 1 times the plain step, less the
@@ -10,7 +10,6 @@ is measured too, in mixed precision as well.
 
 from __future__ import annotations
 
-import argparse
 import copy
 import statistics
 from collections.abc import Callable
@@ -20,11 +19,13 @@ from typing import Any
 import lth_cls  # noqa: F401  (registers)
 import mmpretrain.models  # noqa: F401  (registers)
 import torch
-from _common import interleave, ratio, report
+from _common import arguments, devices, interleave, ratio, report
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 
 CLASSES = 1000
+HALVES = {"cpu": [False], "cuda": [False, True]}
+"""Whether to measure in mixed precision."""
 
 
 def classifier(depth: int, adversarial: dict[str, Any] | None) -> dict[str, Any]:
@@ -84,36 +85,39 @@ def step(
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--depth", nargs="+", type=int, default=[18, 50], help="of the ResNets")
-    parser.add_argument("--steps", nargs="+", type=int, default=[1, 3, 10], help="of the attacks")
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--size", type=int, default=128, help="image size in pixels")
-    parser.add_argument("--rounds", type=int, default=10, help="counted steps of each side")
-    parser.add_argument("--output", help="JSON file to write")
+    parser = arguments(__doc__)
+    parser.add_argument("--depth", nargs="+", type=int, help="of the ResNets; on a CPU: 18")
+    parser.add_argument("--steps", nargs="+", type=int, help="of the attacks; default: 1 3 10")
+    parser.add_argument("--batch", type=int, help="default: 128 on a GPU, 8 on a CPU")
+    parser.add_argument("--size", type=int, help="image size in pixels; default: 224, 64")
+    parser.add_argument("--rounds", type=int, help="counted steps of each side; default: 9")
     args = parser.parse_args()
     rows = []
-    gpu = [("cuda", False), ("cuda", True)] if torch.cuda.is_available() else []
-    for device, half in [("cpu", False), *gpu]:
-        for depth in args.depth:
-            found = sides(args.steps)
+    for device, half in [(each, half) for each in devices() for half in HALVES[each]]:
+        defaults = (2, 32) if args.small else (128, 224) if device == "cuda" else (8, 64)
+        batch, size = args.batch or defaults[0], args.size or defaults[1]
+        few = args.small or device == "cpu"
+        for depth in args.depth or ([18] if few else [18, 50]):
+            found = sides(args.steps or ([1] if args.small else [1, 3, 10]))
             runs = {
-                name: step(depth, adversarial, args.batch, args.size, device, half)
+                name: step(depth, adversarial, batch, size, device, half)
                 for name, adversarial in found.items()
             }
-            seconds = interleave(runs, args.rounds, warm_up=1, device=device)
+            rounds = args.rounds or (1 if args.small else 9)
+            seconds = interleave(runs, rounds, warm_up=1, device=device)
             rows += [
                 {
                     "side": name,
                     "arch": f"ResNet-{depth}",
                     "device": f"{device}, bfloat16" if half else device,
+                    "batch": f"{batch} x {size} px",
                     "passes": passes(found[name]),
                     "median ms": 1000 * statistics.median(times),
                     "to plain": ratio(times, seconds["plain"]),
                 }
                 for name, times in seconds.items()
             ]
-    report(f"training step, batch {args.batch}, {args.size} px", rows, args.output)
+    report("A training step, plain and adversarial", rows, args.output)
 
 
 def passes(adversarial: dict[str, Any] | None) -> int:

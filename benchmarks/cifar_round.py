@@ -189,12 +189,12 @@ def main() -> None:
     parser.add_argument("--depth", nargs="+", type=int, help="of the ResNets; default: 18 50")
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--epochs", type=int)
-    parser.add_argument("--pictures", type=int, help="default: 50,000 on a GPU, 1,280 on a CPU")
+    parser.add_argument("--pictures", type=int, help="default: 50,000 on a GPU, 640 on a CPU")
     parser.add_argument("--rounds", type=int, help="rounds of each side; default: 3")
     parser.add_argument("--compile", action="store_true", help="lth's side by torch.compile")
     args = parser.parse_args()
     gpu = torch.cuda.is_available()
-    pictures = args.pictures or (160 if args.small else 50_000 if gpu else 1_280)
+    pictures = args.pictures or (160 if args.small else 50_000 if gpu else 640)
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)

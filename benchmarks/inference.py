@@ -2,27 +2,26 @@
 
     python benchmarks/inference.py [--small] [--chain DIR ...] [--output FILE]
 
-- Levels of chains (``--chain``, directories of ``imp`` runs; each level's last checkpoint): the
-  dense level, the level as it is, the level without dead channels, and that in ONNX Runtime. The
-  masks are real, so how much goes is what pruning has left. ``--find`` finds such a chain first, on
-  digits.
+- Levels of a chain on the handwritten digits, or of chains of one's own (``--chain``, directories
+  of ``imp`` runs): the dense level, the level as it is, the level without dead channels, and that
+  in ONNX Runtime. The masks are real, so how much goes is what pruning has left. The chain on
+  digits is found first, in ``work_dirs/benchmarks``, unless it is there.
 - ResNet-50 (small: ResNet-18) pruned by magnitude from random weights: the same sides. At first the
   zeros are spread evenly and no channel is dead: that shows what sparsity alone gives. In the end
   layers whose weights began small are emptied altogether, and a net that computes little is left.
 - 2:4, on a GPU: ResNet-50 in half precision, its 1 x 1 convolutions on sparse tensor cores.
 - One product of a sparse matrix (CSR) with a dense one on the CPU, beside the dense product.
 
-All sides of a row's group take turns in one process. Numbers are medians, with the quarter and
-three-quarter points; "to dense" is the median of the ratios of neighbouring calls.
+All sides of a row's group take turns in one process, on one core where there is no GPU. Numbers
+are medians, with the quarter and three-quarter points; "to dense" is the median of the ratios of
+neighbouring calls.
 """
 
 from __future__ import annotations
 
-import argparse
 import copy
 import os
 import statistics
-import subprocess
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -31,20 +30,17 @@ from typing import Any
 import lth_core as lth
 import torch
 import torchvision
-from _common import interleave, ratio, report
+from _common import arguments, interleave, ratio, report
 from lth_core.checkpoints import read_state
 from lth_core.compaction import compact, exporting
 from lth_core.compaction.semi_structured import semi_structured
-from lth_core.openmmlab import compacting, launch
+from lth_core.openmmlab import LTHRunner, compacting
+from lth_core.openmmlab.launch import load_config
 from lth_core.openmmlab.models import build_for_use
 from lth_core.randomness import isolated
 from torch import Tensor, nn
 
-CHAIN = """_base_ = ["lth_cls::cls/digits_resnet18.py"]
-runner_type = "LTHRunner"
-imp = dict(rounds={rounds}, amount=0.2, rewind="init")
-train_cfg = dict(max_epochs={epochs})
-"""
+CHAINS = Path("work_dirs/benchmarks")
 Call = Callable[[], object]
 
 
@@ -129,7 +125,7 @@ def of_chain(
     """Levels of a chain of mmpretrain's classifiers."""
     found = {int(path.name[6:]): path for path in sorted(folder.glob("level_[0-9]*"))}
     config = next(folder.glob("level_00/*.py"))
-    cfg = launch.load_config(str(config))
+    cfg = load_config(str(config))
     models = {}
     for level, path in found.items():
         if levels is None or level in levels or level == 0:
@@ -199,37 +195,39 @@ def csr(width: int, columns: int, rounds: int) -> list[dict[str, Any]]:
 
 def find_chain(folder: Path, rounds: int, epochs: int) -> Path:
     """Goes through the rounds of a chain on digits, unless it is there."""
-    folder.mkdir(parents=True, exist_ok=True)
-    config = folder.parent / f"{folder.name}.py"
-    config.write_text(CHAIN.format(rounds=rounds, epochs=epochs))
-    command = ["lth", "train", str(config), "--work-dir", str(folder)]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    print(f"A chain of {rounds} rounds is found in {folder}", flush=True)
+    cfg = load_config("lth_cls::cls/digits_resnet18.py")
+    cfg.work_dir = str(folder)
+    cfg.train_cfg.max_epochs = epochs
+    cfg.log_level = "WARNING"
+    cfg.imp = {"rounds": rounds, "amount": 0.2, "rewind": "init"}
+    LTHRunner.from_cfg(cfg).train()
     return folder
 
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--small", action="store_true", help="a minute on two cores")
-    parser.add_argument("--find", metavar="DIR", help="find a chain on digits there first")
-    parser.add_argument("--chain", nargs="+", default=[], metavar="DIR", help="chains to measure")
-    parser.add_argument("--levels", nargs="+", type=int, help="of the chains (all)")
+    parser = arguments(__doc__)
+    parser.add_argument("--chain", nargs="+", type=Path, metavar="DIR", help="chains to measure")
+    parser.add_argument("--levels", nargs="+", type=int, help="of the chains; of one's own: all")
     parser.add_argument("--chain-size", type=int, default=32, help="their pictures, in pixels")
     parser.add_argument("--rounds", type=int, help="counted calls of each side (30; small: 10)")
-    parser.add_argument("--output", help="JSON file to write")
     args = parser.parse_args()
+    torch.set_num_threads(1)
     os.environ.setdefault("COLUMNS", "200")  # the table's, also in a file
     rounds = args.rounds or (10 if args.small else 30)
     batch, size, arch, levels = (
         (1, 64, "resnet18", [10]) if args.small else (16, 224, "resnet50", [5, 10, 18])
     )
-    chains = [Path(folder) for folder in args.chain]
-    if args.find:
-        length = (3, 1) if args.small else (18, 20)
-        chains.append(find_chain(Path(args.find), *length))
     rows = []
+    chains, chosen = args.chain, args.levels
+    if chains is None and args.small:
+        chains = [find_chain(CHAINS / "digits_small", rounds=3, epochs=1)]
+    elif chains is None:
+        chains = [find_chain(CHAINS / "digits", rounds=18, epochs=20)]
+        chosen = chosen or [5, 10, 14, 16, 18]
     for folder in chains:
-        rows += of_chain(folder, args.levels, batch, args.chain_size, rounds)
+        rows += of_chain(folder, chosen, batch, args.chain_size, rounds)
     rows += of_magnitude(arch, levels, batch, size, rounds)
     if device() == "cuda":
         rows += two_of_four(16 * batch, size, rounds)

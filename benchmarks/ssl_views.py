@@ -28,7 +28,7 @@ import cv2
 import lth_cls  # noqa: F401  (registers the transforms)
 import numpy as np
 import torch
-from _common import interleave, report
+from _common import arguments, interleave, report
 from lth_core.openmmlab import LTHRunner
 from lth_core.openmmlab.keys import apply_package_keys
 from lth_core.openmmlab.launch import load_config
@@ -96,19 +96,17 @@ def stream(cfg: Config, device: str) -> Callable[[], object]:
 
 def main() -> None:
     """Times all sides of both methods."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = arguments(__doc__)
     gpu = torch.cuda.is_available()
-    parser.add_argument("--small", action="store_true", help="small pictures, few rounds")
     parser.add_argument("--batch", type=int)
     parser.add_argument("--rounds", type=int)
     parser.add_argument("--pictures", type=int)
     parser.add_argument("--workers", type=int, default=(os.cpu_count() or 1) if gpu else 0)
-    parser.add_argument("--output", help="JSON file")
     args = parser.parse_args()
     small = args.small
     args.size, args.view = (40, 32) if small else (256, 224)
     args.batch = args.batch or (256 if gpu and not small else 32)
-    args.rounds = args.rounds or (20 if gpu and not small else 8)
+    args.rounds = args.rounds or (20 if gpu and not small else 6)
     args.pictures = args.pictures or (2048 if gpu and not small else 128)
     device, rows = "cuda" if gpu else "cpu", []
     for method, file in METHODS.items():

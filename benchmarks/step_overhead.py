@@ -160,7 +160,7 @@ def main() -> None:
                 setting = SETTINGS[name]
                 with processes(device) if setting.ddp else nullcontext():
                     steps = {each: side(arch, each, batch, size, device, setting) for each in SIDES}
-                    rounds = args.rounds or (3 if args.small else 30)
+                    rounds = args.rounds or (3 if args.small else 30 if device == "cuda" else 15)
                     seconds = interleave(
                         steps, rounds, warm_up=1 if args.small else 5, device=device
                     )

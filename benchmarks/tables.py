@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ The kernels that stand in for mmcv's have [a page of their own](mmcv-ops.md).
 """
 
 
-def page_of(folder: Path, names: list[str]) -> str:
+def page_of(folder: Path, names: Sequence[str]) -> str:
     """The page, as Markdown.
 
     Args:
@@ -73,4 +74,4 @@ def _machine(found: dict[str, Any]) -> str:
 if __name__ == "__main__":
     from all import BENCHMARKS
 
-    (FOLDER / PAGE).write_text(page_of(FOLDER, list(BENCHMARKS)))
+    (FOLDER / PAGE).write_text(page_of(FOLDER, BENCHMARKS))

@@ -28,7 +28,7 @@ def modules(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, ModuleType]]:
 
 
 def test_the_page_is_what_the_files_say(modules: dict[str, ModuleType]) -> None:
-    page = modules["tables"].page_of(FOLDER, list(modules["all"].BENCHMARKS))
+    page = modules["tables"].page_of(FOLDER, modules["all"].BENCHMARKS)
     assert (FOLDER / "index.md").read_text() == page  # else run benchmarks/tables.py
 
 
