@@ -10,13 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 import torch
 from lth_core.checkpoints import read_state
 from lth_core.errors import CheckpointError
-from lth_core.scope import is_twin, join_some
+from lth_core.scope import is_twin, join_some, misfits, strays
 from mmengine.logging import print_log
 from mmengine.registry import WEIGHT_INITIALIZERS
 from torch import Tensor, nn
-
-_COUNTER = "num_batches_tracked"
-"""Old files lack it, and nothing depends on it."""
 
 
 @WEIGHT_INITIALIZERS.register_module()
@@ -92,16 +89,10 @@ def _equal(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
 def _load(module: nn.Module, tensors: Mapping[str, Tensor], path: str, where: str) -> None:
     """Sets all of ``module``; an error, and nothing set, if names or shapes differ."""
     state = module.state_dict()
-    problems = [f"{where}{name} is missing" for name in state if name not in tensors]
-    for name, tensor in tensors.items():
-        if name not in state:
-            problems.append(f"{where}{name} has no place")
-        elif tensor.shape != state[name].shape:
-            wanted = tuple(state[name].shape)
-            problems.append(f"{where}{name} is {tuple(tensor.shape)}, not {wanted}")
-    problems = [problem for problem in problems if _COUNTER not in problem]
+    problems = misfits(state, tensors) + strays(state, tensors)
     if problems:
         raise CheckpointError(
-            f"{path} does not fit the config's {type(module).__name__}: {join_some(problems)}"
+            f"{path} does not fit the config's {type(module).__name__}: "
+            f"{join_some(where + problem for problem in problems)}"
         )
-    module.load_state_dict({n: t for n, t in tensors.items() if n in state}, strict=False)
+    module.load_state_dict(tensors, strict=False)

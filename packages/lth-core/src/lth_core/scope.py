@@ -15,6 +15,8 @@ from torch import nn
 
 from lth_core.errors import MaskError, ScopeError
 
+_COUNTER = "num_batches_tracked"
+
 WRAPPERS = ("module.", "_orig_mod.")
 """Prefixes that DistributedDataParallel and torch.compile put before every name."""
 
@@ -344,14 +346,33 @@ def describe_misfit(
         count = sum(prefix + name in present for name in wanted)
         if count > best_count:
             best_prefix, best_count = prefix, count
+    there = {n: present[best_prefix + n] for n in wanted if best_prefix + n in present}
+    return join_some(misfits(wanted, there), limit)
+
+
+def misfits(wanted: Mapping[str, torch.Tensor], present: Mapping[str, torch.Tensor]) -> list[str]:
+    """Which of ``wanted`` are missing in ``present``, or shaped differently there, and how.
+
+    Norms' counters of batches may be missing: old files have none, and nothing depends on them.
+    """
     problems = []
     for name, tensor in wanted.items():
-        other = present.get(best_prefix + name)
-        if other is None:
+        other = present.get(name)
+        if other is None and not name.endswith(_COUNTER):
             problems.append(f"{name} is missing")
-        elif other.shape != tensor.shape:
+        elif other is not None and other.shape != tensor.shape:
             problems.append(f"{name} is {tuple(other.shape)}, not {tuple(tensor.shape)}")
-    return join_some(problems, limit)
+    return problems
+
+
+def strays(wanted: Iterable[str], present: Iterable[str]) -> list[str]:
+    """Which of ``present`` are none of ``wanted``, as in :func:`misfits`."""
+    known = set(wanted)
+    return [
+        f"{name} has no place"
+        for name in present
+        if name not in known and not name.endswith(_COUNTER)
+    ]
 
 
 def join_some(items: Iterable[str], limit: int = 3) -> str:

@@ -16,7 +16,7 @@ from lth_core.errors import CheckpointError
 from lth_core.openmmlab.complexity import tensor_forward
 from lth_core.openmmlab.models import build_for_use
 from lth_core.randomness import isolated
-from lth_core.scope import join_some
+from lth_core.scope import join_some, misfits
 
 
 def compact_config(cfg: Config, checkpoint: str | Path, shape: Sequence[int]) -> Compacted:
@@ -35,13 +35,13 @@ def compact_config(cfg: Config, checkpoint: str | Path, shape: Sequence[int]) ->
         model = build_for_use(cfg)
     state = read_state(checkpoint)
     own = model.state_dict()
-    wrong = [name for name in own if name not in state or state[name].shape != own[name].shape]
+    wrong = misfits(own, state)
     if wrong:
         raise CheckpointError(
             f"{checkpoint} does not fit the config's {type(model).__name__}: {join_some(wrong)}; "
             "give the config that it was trained with"
         )
-    model.load_state_dict({name: state[name] for name in own})
+    model.load_state_dict({name: state.get(name, tensor) for name, tensor in own.items()})
     return compact(model, random_pictures(shape), passing)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from lth_core.analysis.connectivity import Connectivity, connectivity
@@ -25,7 +25,7 @@ from lth_core.openmmlab.preflight import check_files
 from lth_core.openmmlab.runner import LTHRunner
 from lth_core.randomness import isolated
 from lth_core.results import is_loss
-from lth_core.scope import unwrap
+from lth_core.scope import join_some, misfits, strays, unwrap
 
 PER_CENT = ("accuracy", "single-label", "multi-label", "aAcc", "mIoU", "mAcc", "mDice", "mFscore",
             "mPrecision", "mRecall")  # fmt: skip
@@ -82,8 +82,14 @@ def connect(
     states = [read_checkpoint(path).model for path in (one, other)]
     runner = LTHRunner.from_cfg(cfg, recorded=False)
     model = unwrap(runner.model)
+    own = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     for path, state in zip((one, other), states, strict=True):
-        _require(path, state, model)
+        problems = misfits(own, state) + strays(own, state)
+        if problems:
+            raise CheckpointError(
+                f"{path} is no checkpoint of this config's model: {join_some(problems)}"
+            )
+    states = [{name: state.get(name, t) for name, t in own.items()} for state in states]
     found: list[dict[str, float]] = []
 
     def error(state: Mapping[str, Tensor]) -> float:
@@ -139,15 +145,3 @@ def _averaging(norms: list[_BatchNorm]) -> Iterator[None]:
     finally:
         for norm, momentum in zip(norms, before, strict=True):
             norm.momentum = momentum
-
-
-def _require(path: str | Path, state: Mapping[str, Tensor], model: nn.Module) -> None:
-    wanted = model.state_dict()
-    for name in sorted(wanted.keys() | state.keys()):
-        if name not in state or name not in wanted or state[name].shape != wanted[name].shape:
-            what = (
-                "is missing there" if name not in state
-                else "has no place in the model" if name not in wanted
-                else f"is {tuple(state[name].shape)}, not {tuple(wanted[name].shape)}"
-            )  # fmt: skip
-            raise CheckpointError(f"{path} is no checkpoint of this config's model: {name} {what}")

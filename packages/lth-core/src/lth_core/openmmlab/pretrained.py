@@ -12,9 +12,7 @@ from torch import nn
 
 from lth_core.backbones import read_backbone
 from lth_core.errors import CheckpointError
-from lth_core.scope import join_some
-
-_MAY_BE_MISSING = "num_batches_tracked"  # older files have none, and nothing depends on it
+from lth_core.scope import join_some, misfits, strays
 
 
 @WEIGHT_INITIALIZERS.register_module()
@@ -48,15 +46,7 @@ class PretrainedBackbone:
         found, report = read_backbone(self.checkpoint)
         state = module.state_dict()
         wanted = {n: t for n, t in state.items() if not any(fnmatchcase(n, p) for p in self.leave)}
-        problems = []
-        for name, tensor in wanted.items():
-            if name not in found:
-                if not name.endswith(_MAY_BE_MISSING):
-                    problems.append(f"{name} is missing")
-            elif found[name].shape != tensor.shape:
-                shape = tuple(found[name].shape)
-                problems.append(f"{name} is {shape}, not {tuple(tensor.shape)}")
-        problems += [f"{name} has no place" for name in found if name not in state]
+        problems = misfits(wanted, found) + strays(state, found)
         if problems:
             raise CheckpointError(
                 f"{self.checkpoint} does not fit {type(module).__name__}: {join_some(problems)}; "
