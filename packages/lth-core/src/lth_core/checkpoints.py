@@ -136,17 +136,26 @@ def _read(path: Path) -> Any:
             warnings.simplefilter("ignore")  # of pickle protocols: what is unknown is refused
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as problem:
-        raise CheckpointError(
-            f"{path} cannot be read as a checkpoint of tensors: {_reason(problem)}; a file that "
-            "needs pickled code is refused, save its state_dict with torch.save instead"
-        ) from None
+        raise unreadable(path, problem) from None
+
+
+def unreadable(path: str | Path, problem: Exception) -> CheckpointError:
+    """The error, in one line, of a file on which torch or safetensors gave up with ``problem``."""
+    return CheckpointError(
+        f"{path} cannot be read as a checkpoint of tensors: {_reason(problem)}; a file that "
+        "needs pickled code is refused, save its state_dict with torch.save instead"
+    )
 
 
 def _reason(problem: Exception) -> str:
     text = str(problem)
     if "Weights only load failed" in text:  # torch goes on about how to load it all the same
         needed = re.search(r"GLOBAL (\S+)", text)
-        return f"it needs {printable(needed[1])}" if needed else "it needs more than tensors"
+        return (
+            f"it needs {printable(needed[1])}"
+            if needed
+            else "it is damaged or needs more than tensors"
+        )
     return printable(text.splitlines()[0] if text else type(problem).__name__, 200)
 
 

@@ -2,8 +2,9 @@
 
 mmengine's checkpoints also hold its message hub: ``HistoryBuffer`` objects with numpy arrays and
 references to their methods inside. When reading, exactly those are allowed and the protection
-stays on; when writing, :class:`PlainCheckpointHook` puts tensors in their place, so that what lth
-saves is readable by ``torch.load(weights_only=True)`` with nothing allowed.
+stays on, and a file that cannot be read is an error of one line. When writing,
+:class:`PlainCheckpointHook` puts tensors in their place, so that what lth saves is readable by
+``torch.load(weights_only=True)`` with nothing allowed.
 """
 
 from __future__ import annotations
@@ -16,13 +17,17 @@ import numpy as np
 import torch
 from mmengine.hooks import Hook
 from mmengine.logging import HistoryBuffer
-from mmengine.runner import Runner
+from mmengine.runner import CheckpointLoader, Runner
+from mmengine.runner.checkpoint import load_from_local
+
+from lth_core.checkpoints import unreadable
 
 _SCALARS = "lth_log_scalars"
 
 
 def install() -> None:
     """Allows mmengine's own types in ``torch.load(weights_only=True)``."""
+    CheckpointLoader.register_scheme("", _load_local, force=True)
     multiarray = importlib.import_module(
         "numpy._core.multiarray" if hasattr(np, "_core") else "numpy.core.multiarray"
     )
@@ -45,6 +50,21 @@ def install() -> None:
             *{type(np.dtype(dtype)) for dtype in dtypes},
         ]
     )
+
+
+def _load_local(filename: str, map_location: Any = None) -> Any:
+    """Mmengine's loader of local files.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        CheckpointError: If it cannot be read.
+    """
+    try:
+        return load_from_local(filename, map_location)
+    except FileNotFoundError:
+        raise
+    except Exception as problem:  # of damaged pickles any
+        raise unreadable(filename, problem) from None
 
 
 def _history_method(owner: Any, name: str) -> Any:
