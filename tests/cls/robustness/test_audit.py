@@ -12,7 +12,7 @@ import torch
 from lth_cls.evaluation.signs import Accuracies, signs, verdict
 from lth_core import results
 from lth_core.cli import main
-from lth_core.errors import ConfigError
+from lth_core.errors import CheckpointError, ConfigError
 from lth_core.results import AUDIT
 from mmpretrain.registry import MODELS
 
@@ -135,7 +135,7 @@ def test_what_is_no_good_is_said(settings: dict[str, Any], said: str, tmp_path: 
 
 def test_a_transfer_from_a_checkpoint_that_does_not_fit_is_said(tmp_path: Path) -> None:
     torch.save({"state_dict": {"head.fc.weight": torch.zeros(2, 48)}}, tmp_path / "other.pth")
-    with pytest.raises(ConfigError, match="does not fit the config") as problem:
+    with pytest.raises(CheckpointError, match="does not fit the config") as problem:
         audit(tmp_path, transfer=str(tmp_path / "other.pth"))
     assert "\n" not in str(problem.value)
 

@@ -173,5 +173,5 @@ def test_a_checkpoint_without_all_weights_is_refused(
     torch.save({"state_dict": {"head.fc.weight": torch.zeros(2, 48)}}, tmp_path / "half.pth")
     config(tmp_path / "work", {"pgd-20": "pgd-20"}).dump(tmp_path / "config.py")
     assert main(["test", str(tmp_path / "config.py"), str(tmp_path / "half.pth")]) == 2
-    assert "half.pth lacks head.fc.bias" in capsys.readouterr().err.strip().splitlines()[-1]
+    assert "model: head.fc.bias is missing" in capsys.readouterr().err.strip().splitlines()[-1]
     assert not (tmp_path / "work" / results.FILE).exists()

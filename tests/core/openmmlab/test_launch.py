@@ -6,13 +6,16 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import lth_core as lth
 import pytest
 import torch
 from lth_core import results
 from lth_core.cli import main
+from lth_core.openmmlab.models import load_trained
 from mmengine.config import Config
 
 ROOT = Path(__file__).parents[3]
@@ -157,3 +160,102 @@ def test_help_and_unknown_commands(capsys: pytest.CaptureFixture[str]) -> None:
         main(["trian"])
     assert left.value.code == 2
     assert "trian" in capsys.readouterr().err
+
+
+def make_testable(config: Path) -> dict[str, torch.Tensor]:
+    """Gives the config a test; what a checkpoint of its model has to hold."""
+    from .toy import ToyClassifier
+
+    cfg = Config.fromfile(str(config))
+    cfg.test_dataloader, cfg.test_evaluator, cfg.test_cfg = (
+        cfg.val_dataloader,
+        cfg.val_evaluator,
+        {},
+    )
+    cfg.dump(str(config))
+    return ToyClassifier().state_dict()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"head.weight": None}, "head.weight is missing"),
+        ({"head.weight": torch.zeros(9, 16)}, "head.weight is (9, 16), not (4, 16)"),
+        ({"head.bias": None, "head.weight": torch.zeros(0)}, "is (0), not (4, 16), head.bias is"),
+    ],
+)
+def test_a_checkpoint_of_another_model_is_not_tested(
+    changes: dict[str, torch.Tensor | None], said: str, config: Path, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """mmengine warns, and gives the accuracy of random numbers."""
+    state = make_testable(config) | changes
+    torch.save(
+        {"state_dict": {n: t for n, t in state.items() if t is not None}}, tmp_path / "x.pth"
+    )
+    assert main(["test", str(config), str(tmp_path / "x.pth")]) == 2
+    *_, line = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith("error: ")
+    assert said in line
+
+
+def test_a_checkpoint_with_more_than_the_model_is_tested(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = make_testable(config)
+    del state["backbone.bn1.num_batches_tracked"]  # as old files
+    found = []
+    for name, more in (("plain", {}), ("more", {"teacher.weight": torch.zeros(1)})):
+        torch.save({"state_dict": state | more}, tmp_path / f"{name}.pth")
+        assert main(["test", str(config), str(tmp_path / f"{name}.pth"), "--json"]) == 0
+        found.append(json.loads(capsys.readouterr().out)["metrics"])
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("content", [b"", b"x", b"PK\x03\x04" + bytes(99), bytes(5000), None])
+def test_a_file_that_is_no_checkpoint_is_one_line(
+    content: bytes | None, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "x.pth"
+    torch.save({"state_dict": make_testable(config)}, file)
+    file.write_bytes(file.read_bytes()[:-100] if content is None else content)
+    for arguments in (
+        ["test", config, file],
+        ["train", config, "--cfg-options", f"load_from={file}"],
+        ["train", config, "--resume", file],
+    ):
+        assert main([str(word) for word in arguments]) == 2
+        *_, line = capsys.readouterr().err.strip().splitlines()
+        assert line.startswith("error: ")
+        assert "x.pth cannot be read as a checkpoint" in line
+
+
+def test_names_that_the_model_itself_translates_are_no_misfit(tmp_path: Path) -> None:
+    from mmengine.runner import load_checkpoint
+
+    class Renamed(torch.nn.Linear):
+        def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *args: Any) -> None:
+            state[f"{prefix}weight"] = state.pop(f"{prefix}kernel").T
+            super()._load_from_state_dict(state, prefix, *args)
+
+    model = torch.nn.Sequential(Renamed(2, 3))
+    wanted = torch.randn(2, 3)
+    torch.save({"0.kernel": wanted, "0.bias": torch.zeros(3)}, tmp_path / "x.pth")
+    load_trained(partial(load_checkpoint, model), str(tmp_path / "x.pth"))
+    assert torch.equal(model[0].weight, wanted.T)
+
+
+def test_what_has_been_trained_is_tested_not_what_it_started_from(
+    config: Path, tmp_path: Path
+) -> None:
+    from lth_core.openmmlab import LTHRunner
+
+    torch.save({"state_dict": make_testable(config)}, tmp_path / "start.pth")
+    cfg = Config.fromfile(str(config))
+    cfg.load_from = str(tmp_path / "start.pth")
+    runner = LTHRunner.from_cfg(cfg)
+    runner.train()
+    before = {name: tensor.clone() for name, tensor in runner.model.state_dict().items()}
+    runner.test()
+    after = runner.model.state_dict()
+    assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())

@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from lth_core.backbones import load_backbone
 from lth_core.checkpoints import read_checkpoint
-from lth_core.errors import CheckpointError, LTHError
+from lth_core.errors import LTHError
 from lth_core.openmmlab.hooks import CHECKPOINT_KEY
+from lth_core.openmmlab.models import load_trained
 from lth_core.openmmlab.naming import Names, comparison_digest, stem, task_of
 from lth_core.openmmlab.recording import record, results_of
 from lth_core.openmmlab.settings import RecordSettings, parse_record
 from lth_core.results import DENSE
-from lth_core.scope import join_some, unwrap
 from lth_core.ticket import Ticket
 from mmengine.dist import is_main_process
 from mmengine.runner import TestLoop
@@ -37,18 +37,9 @@ class RecordedTest(TestLoop):
         """Gives the model what is in a file, and remembers its name.
 
         Raises:
-            CheckpointError: If the file lacks some of the model's weights, of which mmengine only
-                warns: their random values would be tested.
+            CheckpointError: If the file does not have all of the model's weights.
         """
-        state = self.runner.load_checkpoint(path)
-        state = state.get("state_dict", state)
-        own = unwrap(self.runner.model).state_dict()
-        there = {name.removeprefix("module.") for name in state}
-        missing = [n for n in own if n not in there and not n.endswith("num_batches_tracked")]
-        if missing:
-            raise CheckpointError(
-                f"{path} lacks {join_some(missing)}; test it with the config that it was trained by"
-            )
+        load_trained(self.runner.load_checkpoint, path)
         self.checkpoint = path
 
     def record(self, metrics: Mapping[str, float], model: Any = None) -> None:

@@ -14,17 +14,17 @@ in a config                               the attack
 
 from __future__ import annotations
 
-import functools
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from lth_core.errors import ConfigError
 from lth_core.openmmlab.launch import load_config
-from lth_core.openmmlab.models import build_model
+from lth_core.openmmlab.models import build_model, load_trained
 from lth_core.openmmlab.settings import strict
 from lth_core.randomness import seed_at
 from mmengine.config import Config
@@ -158,21 +158,15 @@ class Transfer(Attack):
         self.cfg = cfg if settings.config is None else load_config(settings.config)
         self.inner = Gradient(name, parse_attack(settings.attack))
 
-    @functools.cached_property
+    @cached_property
     def source(self) -> Victim:
         """The other model, with all of its weights.
 
         Raises:
-            ConfigError: If the checkpoint does not fit it.
+            CheckpointError: If the checkpoint does not fit it.
         """
         model = build_model(self.cfg)
-        try:
-            load_checkpoint(model, self.settings.checkpoint, map_location="cpu", strict=True)
-        except RuntimeError as problem:
-            reason = " ".join(str(problem).split())[:200]
-            raise ConfigError(
-                f"Transfer: checkpoint {self.settings.checkpoint} does not fit the config: {reason}"
-            ) from None
+        load_trained(partial(load_checkpoint, model, map_location="cpu"), self.settings.checkpoint)
         return Victim(model)
 
     def __call__(self, victim: Victim, images: Images) -> dict[str, Tensor]:

@@ -9,6 +9,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from mmengine.structures import BaseDataElement
 
 from lth_core.errors import ConfigError, RunError
 from lth_core.openmmlab.launch import load_config
-from lth_core.openmmlab.models import build_model
+from lth_core.openmmlab.models import build_model, load_trained
 
 SIDE = 336
 """The longer side of pictures, in pixels: small ones are enlarged, since labels need room."""
@@ -124,7 +125,7 @@ def _silent() -> Iterator[None]:
 
 def _predict(cfg: Config, path: Path, samples: list[dict[str, Any]]) -> list[BaseDataElement]:
     model: Any = build_model(cfg)
-    load_checkpoint(model, str(path), map_location="cpu")
+    load_trained(partial(load_checkpoint, model, map_location="cpu"), str(path))
     model.eval()
     found = []
     for sample in samples:  # one by one: they may differ in size

@@ -14,7 +14,7 @@ from mmengine.dist import get_rank, is_main_process
 from mmengine.hooks import Hook, RuntimeInfoHook
 from mmengine.model import MMDistributedDataParallel, revert_sync_batchnorm
 from mmengine.registry import RUNNERS
-from mmengine.runner import Runner
+from mmengine.runner import BaseLoop, Runner
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -27,6 +27,7 @@ from lth_core.openmmlab.hooks import TicketHook
 from lth_core.openmmlab.kept import settled_heap, with_kept
 from lth_core.openmmlab.keys import apply_package_keys, reject_misspelt_keys
 from lth_core.openmmlab.late import LateInfoHook
+from lth_core.openmmlab.models import load_trained
 from lth_core.openmmlab.naming import Names, names_of_training
 from lth_core.openmmlab.preflight import missing_files
 from lth_core.openmmlab.recording import ClockHook, LastMetrics, record, results_of
@@ -209,15 +210,23 @@ class LTHRunner(Runner):
     def load_or_resume(self) -> None:
         """As mmengine's, but resumes from the last checkpoint that is whole.
 
-        A loop for tests that has ``load_checkpoint`` reads the file that is to be tested itself.
+        What is to be tested has to be there whole. A loop for tests that has ``load_checkpoint``
+        reads the file itself.
+
+        Raises:
+            CheckpointError: If a file that is to be tested does not fit the model.
         """
-        own = getattr(self._test_loop, "load_checkpoint", None)
+        loaded: bool = self._has_loaded  # type: ignore[has-type]
         tested: str | None = self._load_from  # type: ignore[has-type]
-        if own is not None and tested is not None:
-            own(tested)
+        if isinstance(self._test_loop, BaseLoop) and tested is not None and not loaded:
+            own = getattr(self._test_loop, "load_checkpoint", None)
+            if own is not None:
+                own(tested)
+            else:
+                load_trained(self.load_checkpoint, tested)
             self._has_loaded = True
             return
-        if not self._has_loaded and self._resume:
+        if not loaded and self._resume:
             remove_parts(self.work_dir)
             named: str | None = self._load_from  # type: ignore[has-type]
             found = last_whole(self.work_dir) if named is None else None
