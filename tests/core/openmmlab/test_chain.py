@@ -10,11 +10,19 @@ import pytest
 import torch
 from lth_core.errors import ConfigError, RunError, ScopeError
 from lth_core.openmmlab import LevelHook, LTHRunner
+from mmengine.model import BaseDataPreprocessor
+from mmengine.registry import MODELS
 from mmengine.runner import Runner
 
 from .toy import toy_config
 
 IMP = {"rounds": 2, "amount": 0.5, "rewind": "init"}
+
+
+@MODELS.register_module()
+class Refusing(BaseDataPreprocessor):
+    def forward(self, *args: Any) -> Any:
+        raise ArithmeticError
 
 
 def run(directory: Path, **changes: Any) -> Any:
@@ -100,6 +108,20 @@ def test_going_on_with_another_config_is_refused_with_the_difference(tmp_path: P
     run(tmp_path)
     with pytest.raises(RunError, match=r"train_cfg\.max_epochs was 2, now 3"):
         run(tmp_path, train_cfg={"by_epoch": True, "max_epochs": 3})
+
+
+def test_a_run_that_failed_before_it_left_anything_can_be_corrected(tmp_path: Path) -> None:
+    misspelt = {"optimizer": {"type": "SDG", "lr": 0.1}}
+    with pytest.raises(ConfigError, match="did you mean 'SGD'"):
+        run(tmp_path / "mended", optim_wrapper=misspelt)
+    # Once more, in the first iteration: the weights to rewind to are there already.
+    other = {"type": "ToyClassifier", "width": 4, "data_preprocessor": {"type": "Refusing"}}
+    with pytest.raises(ArithmeticError):
+        run(tmp_path / "mended", model=other)
+    assert (tmp_path / "mended" / "rewind.safetensors").exists()
+    run(tmp_path / "mended")
+    run(tmp_path / "fresh")
+    assert digests(tmp_path / "mended") == digests(tmp_path / "fresh")
 
 
 def test_early_rewinding_takes_the_weights_of_that_step(tmp_path: Path) -> None:

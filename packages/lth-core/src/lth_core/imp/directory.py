@@ -184,6 +184,8 @@ def stored_settings(directory: Path) -> dict[str, Any] | None:
 def open_run(directory: Path, wanted: Mapping[str, Any], is_main: bool) -> str:
     """Writes ``imp.json``, or compares it with what is asked for now.
 
+    A run that failed before it left anything, for a name that was misspelt, does not count.
+
     Returns:
         A digest of the settings.
 
@@ -193,17 +195,21 @@ def open_run(directory: Path, wanted: Mapping[str, Any], is_main: bool) -> str:
     wanted = json.loads(json.dumps(wanted, default=str))
     text = json.dumps(wanted, indent=2, sort_keys=True) + "\n"
     stored = stored_settings(directory)
-    if stored is None:
-        if is_main:
-            write(directory / SETTINGS, text)
-    else:
-        changes = list(differences(stored, wanted))
-        if changes:
-            raise RunError(
-                f"{directory} holds a run with other settings: {'; '.join(changes[:3])}; "
-                "use another work directory, or the old settings"
-            )
+    changes = [] if stored is None else list(differences(stored, wanted))
+    if changes and _has_begun(directory):
+        raise RunError(
+            f"{directory} holds a run with other settings: {'; '.join(changes[:3])}; "
+            "use another work directory, or the old settings"
+        )
+    if is_main and (stored is None or changes):
+        (directory / REWIND).unlink(missing_ok=True)
+        write(directory / SETTINGS, text)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _has_begun(directory: Path) -> bool:
+    """Whether a level has left more than its config and its log."""
+    return any(path.is_file() and path.suffix != ".py" for path in directory.glob("level_*/*"))
 
 
 def differences(old: Any, new: Any, where: str = "") -> Iterator[str]:
