@@ -23,6 +23,14 @@ from .toy import toy_config
         ("optim_wrapper.optimizer.learning", 1, "SGD a setting 'learning'"),
         ("model.type", "ToyClasifier", "type 'ToyClasifier', .*did you mean 'ToyClassifier'"),
         ("val_evaluator.type", "Zzz", "type 'Zzz', .*custom_imports"),
+        ("optim_wrapper.optimizer.type", "SDG", "type 'SDG', .*did you mean 'SGD'"),
+        ("param_scheduler", {"type": "StepLr"}, "'StepLr', which .*scheduler's.*mean 'StepLR'"),
+        (
+            "optim_wrapper.optimizer.lr",
+            -1,
+            r"SGD .* refuses: Invalid learning rate: -1 \(sgd",
+        ),
+        ("train_dataloader.batch_size", 0, "DataLoader values.*batch_size=0"),
     ],
 )
 def test_a_wrong_name_is_one_line(key: str, value: Any, message: str, tmp_path: Path) -> None:
@@ -58,6 +66,23 @@ def test_a_wrong_setting_that_is_handed_on_is_one_line_too() -> None:
     message = "gives Passing a setting 'dept', which it does not have; did you mean 'depth'"
     with pytest.raises(ConfigError, match=message), named():
         registry.build({"type": "Passing", "dept": 18})
+
+
+class Refusing:
+    def __init__(self, depth: int) -> None:
+        if depth < 0:
+            raise ValueError(f"no depth {depth}")
+        self.depth = 1 // {1: 1}[depth]
+
+
+def test_a_value_that_is_refused_is_one_line_and_a_mistake_in_code_is_not() -> None:
+    registry = Registry("refusing")
+    registry.register_module(module=Refusing)
+    message = r"gives Refusing values that it refuses: no depth -1 \(test_unknown\.py, line \d+\)$"
+    with pytest.raises(ConfigError, match=message), named():
+        registry.build({"type": "Refusing", "depth": -1})
+    with pytest.raises(KeyError, match=r"^18$"), named():
+        registry.build({"type": "Refusing", "depth": 18})
 
 
 def test_an_error_inside_of_what_is_built_stays_what_it_is() -> None:

@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection
+from collections.abc import Iterable
 
 
-def hint(name: object, known: Collection[str]) -> str:
-    """``"did you mean 'x'? "`` for the one of ``known`` that is most like ``name``, or nothing."""
-    guess = difflib.get_close_matches(str(name), known, n=1)
-    return f"did you mean {guess[0]!r}? " if guess else ""
+def likely(name: object, known: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """The one of ``known`` that is most like ``name``.
+
+    Args:
+        name: What was written.
+        known: What could have been meant.
+        cutoff: Least likeness, of at most 1, as ``difflib`` measures it.
+    """
+    guess = difflib.get_close_matches(str(name), list(known), n=1, cutoff=cutoff)
+    return guess[0] if guess else None
+
+
+def hint(name: object, known: Iterable[str]) -> str:
+    """``"did you mean 'x'? "``, or nothing."""
+    guess = likely(name, known)
+    return "" if guess is None else f"did you mean {guess!r}? "

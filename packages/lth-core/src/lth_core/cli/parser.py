@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import sys
 import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
 from lth_core.cli.exits import Exit
+from lth_core.spelling import likely
 
 
 class Parser(argparse.ArgumentParser):
@@ -88,8 +88,8 @@ class Formatter(argparse.HelpFormatter):
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """``", did you mean 'x'?"`` for the one of ``known`` that is most like ``name``, or nothing."""
-    guess = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean {guess[0]}?" if guess else ""
+    guess = likely(name, known)
+    return "" if guess is None else f"; did you mean {guess}?"
 
 
 def add_commands(parser: argparse.ArgumentParser) -> Any:

@@ -15,7 +15,6 @@ A package that runs from a bare source tree has no metadata; there importing it 
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -24,6 +23,7 @@ from typing import Any
 from mmengine.config import Config
 
 from lth_core.errors import ConfigError
+from lth_core.spelling import likely
 
 OWN_KEYS = ("ticket", "imp", "record")
 GROUP, EVALUATION_GROUP = "lth_core.config_keys", "lth_core.evaluation_keys"
@@ -110,6 +110,6 @@ def reject_misspelt_keys(cfg: Config) -> None:
     """
     known = known_keys()
     for key in cfg:
-        guess = difflib.get_close_matches(key.lower(), known, n=1, cutoff=0.75)
-        if key not in known and guess and isinstance(cfg[key], dict):
-            raise ConfigError(f"the config has a key {key!r}; did you mean {guess[0]!r}?")
+        guess = likely(key.lower(), known, cutoff=0.75)
+        if key not in known and guess is not None and isinstance(cfg[key], dict):
+            raise ConfigError(f"the config has a key {key!r}; did you mean {guess!r}?")

@@ -13,6 +13,7 @@ from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 
 from lth_core.errors import CheckpointError
+from lth_core.openmmlab.unknown import named
 from lth_core.scope import join_some
 
 _SIZE = re.compile(r"size mismatch for (\S+): .*?Size\(\[(.*?)\]\).*?Size\(\[(.*?)\]\)")
@@ -25,12 +26,16 @@ def build_model(cfg: Config, model: Any = None) -> nn.Module:
     Args:
         cfg: Names the family in whose registry the model's parts are. Not changed.
         model: The model's own config; None for that of ``cfg``.
+
+    Raises:
+        ConfigError: If the config names or gives something that OpenMMLab refuses.
     """
     with DefaultScope.overwrite_default_scope(cfg.get("default_scope", "mmengine")):
         settings = copy.deepcopy(cfg.model if model is None else model)
         if model is None and cfg.get("data_preprocessor"):  # as mmengine's runner does
             settings.setdefault("data_preprocessor", copy.deepcopy(cfg.data_preprocessor))
-        return MODELS.build(settings)
+        with named():
+            return MODELS.build(settings)
 
 
 def build_for_use(cfg: Config) -> nn.Module:

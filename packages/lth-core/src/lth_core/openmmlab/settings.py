@@ -175,7 +175,8 @@ def strict(kind: type[Settings], value: Mapping[str, Any], key: str) -> Settings
     for name in value:
         if name not in known:
             meant = hint(name, known)
-            raise ConfigError(f"{key} has no field {name!r}; {meant}known: {', '.join(known)}")
+            fields_are = f"known: {', '.join(known)}" if known else "it takes none"
+            raise ConfigError(f"{key} has no field {name!r}; {meant}{fields_are}")
     for f in fields(kind):  # type: ignore[arg-type]
         if f.init and f.default is MISSING and f.default_factory is MISSING and f.name not in value:
             raise ConfigError(f"{key} needs the field {f.name!r}")

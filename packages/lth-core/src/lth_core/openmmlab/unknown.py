@@ -1,57 +1,67 @@
-"""Names in a config that OpenMMLab does not know: a user's error, to be told in one line."""
+"""What OpenMMLab refuses of a config, by name or value: a user's error, to be told in one line."""
 
 from __future__ import annotations
 
-import difflib
 import inspect
+import linecache
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from mmengine.registry import build_functions
+from mmengine.optim.optimizer import default_constructor
+from mmengine.registry import Registry, build_functions
 from mmengine.runner import runner
 
 from lth_core.errors import ConfigError
+from lth_core.spelling import likely
 
 _ARGUMENT = re.compile(r"(?:(\w+)\.)?\w+\(\) got an unexpected keyword argument '(\w+)'")
 _BUILDERS = (build_functions.__file__, runner.__file__)
 """Where OpenMMLab calls what a config names."""
 
-_TYPE = re.compile(r"(\S+) is not in the (\S+) registry")
+_TYPE = re.compile(r"(\S+) is not in the (.+?) registry")
 
 
 @contextmanager
 def named() -> Iterator[None]:
-    """Names settings and types that a registry could not build from.
+    """Names settings, types and values that a registry could not build from.
 
     Raises:
         ConfigError: Saying which, and what was probably meant.
     """
     try:
         yield
-    except (TypeError, KeyError) as problem:
+    except (TypeError, KeyError, ValueError, AssertionError) as problem:
+        optimizer = _optimizer(problem.__traceback__)
+        if optimizer is not None:
+            name, registry = optimizer
+            raise _no_type(name, f"{registry.scope}::{registry.name}", registry) from problem
         frame, last = _builder(problem.__traceback__)
         text = str(problem.args[0]) if problem.args else ""
         argument, kind = _ARGUMENT.match(text), _TYPE.match(text)
+        refused = None if frame is None or argument else _refused(frame)
+        if refused is not None:
+            raise ConfigError(
+                f"the config gives {refused[0]} values that it refuses: "
+                f"{' '.join(text.split()) or type(problem).__name__} ({refused[1]})"
+            ) from problem
         if frame is None or not (last or _handed_on(frame, argument)):
             raise
         if argument:
             names = frame.tb_frame.f_globals | frame.tb_frame.f_locals
             built = names.get("obj_cls", names.get(argument[1]))
-            hint = _hint(argument[2], _settings(built))
+            meant = likely(argument[2], _settings(built))
+            advice = "" if meant is None else f"; did you mean {meant!r}?"
             raise ConfigError(
                 f"the config gives {getattr(built, '__name__', 'something')} a setting "
-                f"{argument[2]!r}, which it does not have{hint}"
+                f"{argument[2]!r}, which it does not have{advice}"
             ) from problem
         if kind:
             registry = frame.tb_frame.f_locals.get("registry")
-            hint = _hint(kind[1], registry.module_dict if registry is not None else ())
-            raise ConfigError(
-                f"the config names a type {kind[1]!r}, which {kind[2]}'s registry does not have"
-                f"{hint or '; is the module that registers it among custom_imports?'}"
-            ) from problem
+            raise _no_type(kind[1], kind[2], registry) from problem
         raise
 
 
@@ -68,11 +78,9 @@ def reject_misspelt_options(config: Iterable[str], options: Iterable[str]) -> No
     known = list(config)
     for option in options:
         key = option.partition(".")[0]
-        guess = difflib.get_close_matches(key, known, n=1, cutoff=0.9)
-        if guess and key not in known:
-            raise ConfigError(
-                f"--cfg-options: the config has no {key!r}; did you mean {guess[0]!r}?"
-            )
+        guess = likely(key, known, cutoff=0.9)
+        if guess is not None and key not in known:
+            raise ConfigError(f"--cfg-options: the config has no {key!r}; did you mean {guess!r}?")
 
 
 def _builder(frame: TracebackType | None) -> tuple[TracebackType | None, bool]:
@@ -83,6 +91,48 @@ def _builder(frame: TracebackType | None) -> tuple[TracebackType | None, bool]:
         found = frame if last else found
         frame = frame.tb_next
     return found, last
+
+
+def _optimizer(frame: TracebackType | None) -> tuple[str, Registry] | None:
+    """The type of an optimizer that there is not: mmengine looks it up itself, and finds None."""
+    while frame is not None:
+        found = frame.tb_frame.f_locals
+        inside = frame.tb_frame.f_code.co_filename == default_constructor.__file__
+        if inside and found.get("optimizer_cls", inside) is None:
+            return found["optimizer_cfg"]["type"], found["registry"]
+        frame = frame.tb_next
+    return None
+
+
+def _no_type(name: str, where: str, registry: Registry | None) -> ConfigError:
+    meant = likely(name, _registered(registry))
+    advice = (
+        "is the module that registers it among custom_imports?"
+        if meant is None
+        else f"did you mean {meant!r}?"
+    )
+    return ConfigError(
+        f"the config names a type {name!r}, which {where}'s registry does not have; {advice}"
+    )
+
+
+def _refused(builder: TracebackType) -> tuple[str, str] | None:
+    """What was being made, where it raised an error on purpose, and at which line.
+
+    A mistake in its own code is none of the config's.
+    """
+    maker = builder.tb_next
+    if maker is None or maker.tb_frame.f_code.co_name != "__init__":
+        return None
+    inner = maker
+    while inner.tb_next is not None:
+        inner = inner.tb_next
+    file = inner.tb_frame.f_code.co_filename
+    line = linecache.getline(file, inner.tb_lineno).split()
+    if not line or line[0] not in ("raise", "assert"):
+        return None
+    made = type(maker.tb_frame.f_locals.get("self")).__name__
+    return made, f"{Path(file).name}, line {inner.tb_lineno}"
 
 
 def _handed_on(frame: TracebackType, argument: re.Match[str] | None) -> bool:
@@ -98,6 +148,10 @@ def _settings(built: Any) -> list[str]:
     return [name for parameters in known for name in parameters]
 
 
-def _hint(name: str, known: Iterable[str]) -> str:
-    guess = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean {guess[0]!r}?" if guess else ""
+def _registered(registry: Registry | None) -> set[str]:
+    """The names that a registry finds, which are its parents' too."""
+    names: set[str] = set()
+    while registry is not None:
+        names |= set(registry.module_dict)
+        registry = registry.parent
+    return names
