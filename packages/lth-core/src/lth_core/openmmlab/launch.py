@@ -17,8 +17,8 @@ from mmengine.hub import get_config
 from lth_core.errors import ConfigError, LTHError
 from lth_core.openmmlab.compat import processes
 from lth_core.openmmlab.preflight import check_files
+from lth_core.openmmlab.refusals import reject_misspelt_options
 from lth_core.openmmlab.runner import LTHRunner
-from lth_core.openmmlab.unknown import reject_misspelt_options
 
 _OF_TESTS = ("test_dataloader", "test_cfg", "test_evaluator")
 

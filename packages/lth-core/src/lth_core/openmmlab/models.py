@@ -13,7 +13,7 @@ from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 
 from lth_core.errors import CheckpointError
-from lth_core.openmmlab.unknown import named
+from lth_core.openmmlab.refusals import explained
 from lth_core.scope import join_some
 
 _SIZE = re.compile(r"size mismatch for (\S+): .*?Size\(\[(.*?)\]\).*?Size\(\[(.*?)\]\)")
@@ -34,7 +34,7 @@ def build_model(cfg: Config, model: Any = None) -> nn.Module:
         settings = copy.deepcopy(cfg.model if model is None else model)
         if model is None and cfg.get("data_preprocessor"):  # as mmengine's runner does
             settings.setdefault("data_preprocessor", copy.deepcopy(cfg.data_preprocessor))
-        with named():
+        with explained():
             return MODELS.build(settings)
 
 

@@ -31,6 +31,7 @@ from lth_core.openmmlab.models import load_trained
 from lth_core.openmmlab.naming import Names, names_of_training
 from lth_core.openmmlab.preflight import missing_files
 from lth_core.openmmlab.recording import ClockHook, LastMetrics, record, results_of
+from lth_core.openmmlab.refusals import explained
 from lth_core.openmmlab.reinit import loads_pretrained
 from lth_core.openmmlab.resuming import (
     ResumeHook,
@@ -41,7 +42,6 @@ from lth_core.openmmlab.resuming import (
 )
 from lth_core.openmmlab.sampling import end_workers, seed_loader
 from lth_core.openmmlab.settings import parse_imp, parse_record, parse_ticket
-from lth_core.openmmlab.unknown import named
 
 _COUNTER = itertools.count()
 _LOSSES = ("RuntimeInfoHook", "mmengine.RuntimeInfoHook", RuntimeInfoHook)
@@ -113,7 +113,7 @@ class LTHRunner(Runner):
         cfg.experiment_name = f"{cfg.get('experiment_name') or name}_{next(_COUNTER)}"
         if isinstance(cfg.get("visualizer"), dict):
             cfg.visualizer.name = cfg.experiment_name
-        with named():
+        with explained():
             runner = super().from_cfg(cfg)
         runner.missing = missing
         runner.metrics, runner.clock = LastMetrics(), Clock()
@@ -187,7 +187,7 @@ class LTHRunner(Runner):
         if self.missing:
             raise ConfigError("\n".join(self.missing))
         try:
-            with named(), settled_heap(), self.clock.time("building"):
+            with explained(), settled_heap(), self.clock.time("building"):
                 model = super().train()
         finally:
             for loop in (self._train_loop, self._val_loop):

@@ -26,43 +26,37 @@ _TYPE = re.compile(r"(\S+) is not in the (.+?) registry")
 
 
 @contextmanager
-def named() -> Iterator[None]:
-    """Names settings, types and values that a registry could not build from.
+def explained() -> Iterator[None]:
+    """Explains why OpenMMLab cannot build what a config says.
 
     Raises:
-        ConfigError: Saying which, and what was probably meant.
+        ConfigError: Saying which setting, type or value is wrong, and what was probably meant.
     """
     try:
         yield
     except (TypeError, KeyError, ValueError, AssertionError) as problem:
-        optimizer = _optimizer(problem.__traceback__)
-        if optimizer is not None:
-            name, registry = optimizer
-            raise _no_type(name, f"{registry.scope}::{registry.name}", registry) from problem
-        frame, last = _builder(problem.__traceback__)
-        text = str(problem.args[0]) if problem.args else ""
-        argument, kind = _ARGUMENT.match(text), _TYPE.match(text)
-        refused = None if frame is None or argument else _refused(frame)
-        if refused is not None:
-            raise ConfigError(
-                f"the config gives {refused[0]} values that it refuses: "
-                f"{' '.join(text.split()) or type(problem).__name__} ({refused[1]})"
-            ) from problem
-        if frame is None or not (last or _handed_on(frame, argument)):
+        explanation = _explain(problem)
+        if explanation is None:
             raise
-        if argument:
-            names = frame.tb_frame.f_globals | frame.tb_frame.f_locals
-            built = names.get("obj_cls", names.get(argument[1]))
-            meant = likely(argument[2], _settings(built))
-            advice = "" if meant is None else f"; did you mean {meant!r}?"
-            raise ConfigError(
-                f"the config gives {getattr(built, '__name__', 'something')} a setting "
-                f"{argument[2]!r}, which it does not have{advice}"
-            ) from problem
-        if kind:
-            registry = frame.tb_frame.f_locals.get("registry")
-            raise _no_type(kind[1], kind[2], registry) from problem
-        raise
+        raise ConfigError(explanation) from problem
+
+
+def _explain(problem: Exception) -> str | None:
+    """What the config has to do with an error; None for nothing."""
+    optimizer = _optimizer(problem.__traceback__)
+    if optimizer is not None:
+        name, registry = optimizer
+        return _no_type(name, f"{registry.scope}::{registry.name}", registry)
+    frame, last = _builder(problem.__traceback__)
+    if frame is None:
+        return None
+    text = " ".join(str(problem.args[0]).split()) if problem.args else ""
+    argument, kind = _ARGUMENT.match(text), _TYPE.match(text)
+    if argument:
+        return _no_setting(frame, argument) if last or _handed_on(frame, argument) else None
+    if kind and last:
+        return _no_type(kind[1], kind[2], frame.tb_frame.f_locals.get("registry"))
+    return _refused(frame, text or type(problem).__name__)
 
 
 def reject_misspelt_options(config: Iterable[str], options: Iterable[str]) -> None:
@@ -104,23 +98,29 @@ def _optimizer(frame: TracebackType | None) -> tuple[str, Registry] | None:
     return None
 
 
-def _no_type(name: str, where: str, registry: Registry | None) -> ConfigError:
+def _no_type(name: str, where: str, registry: Registry | None) -> str:
     meant = likely(name, _registered(registry))
     advice = (
         "is the module that registers it among custom_imports?"
         if meant is None
         else f"did you mean {meant!r}?"
     )
-    return ConfigError(
-        f"the config names a type {name!r}, which {where}'s registry does not have; {advice}"
+    return f"the config names a type {name!r}, which {where}'s registry does not have; {advice}"
+
+
+def _no_setting(frame: TracebackType, argument: re.Match[str]) -> str:
+    names = frame.tb_frame.f_globals | frame.tb_frame.f_locals
+    built = names.get("obj_cls", names.get(argument[1]))
+    meant = likely(argument[2], _settings(built))
+    advice = "" if meant is None else f"; did you mean {meant!r}?"
+    return (
+        f"the config gives {getattr(built, '__name__', 'something')} a setting "
+        f"{argument[2]!r}, which it does not have{advice}"
     )
 
 
-def _refused(builder: TracebackType) -> tuple[str, str] | None:
-    """What was being made, where it raised an error on purpose, and at which line.
-
-    A mistake in its own code is none of the config's.
-    """
+def _refused(builder: TracebackType, text: str) -> str | None:
+    """Of an error raised on purpose while something was made; a mistake in code is no refusal."""
     maker = builder.tb_next
     if maker is None or maker.tb_frame.f_code.co_name != "__init__":
         return None
@@ -132,13 +132,14 @@ def _refused(builder: TracebackType) -> tuple[str, str] | None:
     if not line or line[0] not in ("raise", "assert"):
         return None
     made = type(maker.tb_frame.f_locals.get("self")).__name__
-    return made, f"{Path(file).name}, line {inner.tb_lineno}"
+    place = f"{Path(file).name}, line {inner.tb_lineno}"
+    return f"the config gives {made} values that it refuses: {text} ({place})"
 
 
-def _handed_on(frame: TracebackType, argument: re.Match[str] | None) -> bool:
+def _handed_on(frame: TracebackType, argument: re.Match[str]) -> bool:
     """Whether what is built was given the argument, and has only passed it on (``**kwargs``)."""
     given = frame.tb_frame.f_locals.get("args", ())
-    return argument is not None and isinstance(given, dict) and argument[2] in given
+    return isinstance(given, dict) and argument[2] in given
 
 
 def _settings(built: Any) -> list[str]:

@@ -10,7 +10,7 @@ from lth_core.errors import ConfigError, RunError
 from lth_core.imp.directory import STUDY
 from lth_core.openmmlab import LTHRunner
 from lth_core.openmmlab.launch import load_config
-from lth_core.openmmlab.unknown import named
+from lth_core.openmmlab.refusals import explained
 from mmengine.registry import Registry
 
 from .toy import toy_config
@@ -64,7 +64,7 @@ def test_a_wrong_setting_that_is_handed_on_is_one_line_too() -> None:
     registry = Registry("passing")
     registry.register_module(module=Passing)
     message = "gives Passing a setting 'dept', which it does not have; did you mean 'depth'"
-    with pytest.raises(ConfigError, match=message), named():
+    with pytest.raises(ConfigError, match=message), explained():
         registry.build({"type": "Passing", "dept": 18})
 
 
@@ -78,24 +78,24 @@ class Refusing:
 def test_a_value_that_is_refused_is_one_line_and_a_mistake_in_code_is_not() -> None:
     registry = Registry("refusing")
     registry.register_module(module=Refusing)
-    message = r"gives Refusing values that it refuses: no depth -1 \(test_unknown\.py, line \d+\)$"
-    with pytest.raises(ConfigError, match=message), named():
+    message = r"gives Refusing values that it refuses: no depth -1 \(test_refusals\.py, line \d+\)$"
+    with pytest.raises(ConfigError, match=message), explained():
         registry.build({"type": "Refusing", "depth": -1})
-    with pytest.raises(KeyError, match=r"^18$"), named():
+    with pytest.raises(KeyError, match=r"^18$"), explained():
         registry.build({"type": "Refusing", "depth": 18})
 
 
 def test_an_error_inside_of_what_is_built_stays_what_it_is() -> None:
     registry = Registry("failing")
     registry.register_module(module=Failing)
-    with pytest.raises(TypeError, match="'width'"), named():
+    with pytest.raises(TypeError, match="'width'"), explained():
         registry.build({"type": "Failing", "depth": 18})
 
 
 @pytest.mark.parametrize("error", [TypeError("f() got an unexpected keyword argument 'x'"),
                                    KeyError("'A is not in the B registry'")])  # fmt: skip
 def test_errors_of_other_code_stay_what_they_are(error: Exception) -> None:
-    with pytest.raises(type(error)), named():
+    with pytest.raises(type(error)), explained():
         raise error
 
 
