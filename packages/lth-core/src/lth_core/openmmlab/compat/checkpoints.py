@@ -26,7 +26,7 @@ _SCALARS = "lth_log_scalars"
 
 
 def install() -> None:
-    """Allows mmengine's own types in ``torch.load(weights_only=True)``."""
+    """Allows mmengine's types in ``torch.load(weights_only=True)``; unreadable files are told of."""
     CheckpointLoader.register_scheme("", _load_local, force=True)
     multiarray = importlib.import_module(
         "numpy._core.multiarray" if hasattr(np, "_core") else "numpy.core.multiarray"
@@ -53,7 +53,7 @@ def install() -> None:
 
 
 def _load_local(filename: str, map_location: Any = None) -> Any:
-    """Mmengine's loader of local files.
+    """A local checkpoint, read by mmengine's own loader.
 
     Raises:
         FileNotFoundError: If there is none.
