@@ -26,7 +26,7 @@ _SCALARS = "lth_log_scalars"
 
 
 def install() -> None:
-    """Allows mmengine's types in ``torch.load(weights_only=True)``; unreadable files are told of."""
+    """Allows mmengine's own types in ``torch.load``, and tells of files that it cannot read."""
     CheckpointLoader.register_scheme("", _load_local, force=True)
     multiarray = importlib.import_module(
         "numpy._core.multiarray" if hasattr(np, "_core") else "numpy.core.multiarray"
